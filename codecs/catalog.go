@@ -21,6 +21,7 @@ type EventType struct {
 	EndsConsents    bool     `avro:"ends_consents" json:"endsConsents,omitempty"` // a death: ends the subject's grants
 	Retired         bool     `avro:"retired" json:"retired,omitempty"`            // no new events are admitted
 	Commands        []string `avro:"commands" json:"-"`                           // ids of the last 16 commands applied: a repeat changes nothing
+	AppliedVersions []int64  `avro:"versions_applied" json:"-"`                   // the versions they were answered with, in the same order
 	UpdatedAt       int64    `avro:"updated_at" json:"-"`                         // Unix milliseconds
 }
 

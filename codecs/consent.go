@@ -8,7 +8,9 @@ type Consents struct {
 	Restriction string      `avro:"restriction" json:"restriction"` // empty, protected or erasure
 	EndedAt     int64       `avro:"ended_at" json:"endedAt"`        // a death: grants given before it no longer hold; 0: none
 	AppliedIDs  []string    `avro:"commands_applied" json:"-"`      // ids of the last 16 commands applied
-	UpdatedAt   int64       `avro:"updated_at" json:"updatedAt"`
+
+	AppliedVersions []int64 `avro:"versions_applied" json:"-"` // the versions they were answered with, in the same order
+	UpdatedAt       int64   `avro:"updated_at" json:"updatedAt"`
 }
 
 // Bounds of a Consents row; a command beyond them is refused (too_many_grants, too_many_objections).
@@ -31,6 +33,18 @@ type Grant struct {
 	Notice    string   `avro:"notice" json:"notice"`        // URI of the privacy notice shown (ISO/IEC TS 27560)
 	Language  string   `avro:"language" json:"language"`    // of that notice, BCP 47
 	Method    string   `avro:"method" json:"method"`        // how it was collected
+
+	WithdrawnScopes []string `avro:"withdrawn_scopes" json:"withdrawnScopes,omitempty"` // granted once and withdrawn since: no unknown scopes
+	ChangedAt       int64    `avro:"changed_at" json:"changedAt"`                       // when the consent group last changed it
+	ChangedBy       string   `avro:"changed_by" json:"changedBy"`                       // the actor of that change
+
+	// What else ISO/IEC TS 27560 demands of a consent record and does not change with time; text as the consent service gave it.
+	ConsentType      string `avro:"consent_type" json:"consentType,omitempty"`           // expressed or explicit; empty: expressed
+	Jurisdiction     string `avro:"jurisdiction" json:"jurisdiction,omitempty"`          // FI, EU
+	StorageLocation  string `avro:"storage_location" json:"storageLocation,omitempty"`   // ISO 3166 code or URI
+	Retention        string `avro:"retention" json:"retention,omitempty"`                // ISO 8601 duration or URI
+	WithdrawalMethod string `avro:"withdrawal_method" json:"withdrawalMethod,omitempty"` // URI
+	ProcessingMethod string `avro:"processing_method" json:"processingMethod,omitempty"`
 }
 
 // Objection blocks one subscription for the subject.

@@ -2,25 +2,26 @@ package codecs
 
 // Subscription is a row of subscription-table. Key: ID.
 type Subscription struct {
-	ID           string           `avro:"id" json:"id"` // sub-kela-birth-001; [a-z0-9.-]
-	Version      int64            `avro:"version" json:"version,omitempty"`
-	Subscriber   string           `avro:"subscriber" json:"subscriber"` // organisation
-	EventTypes   []string         `avro:"event_types" json:"eventTypes"`
-	Role         string           `avro:"role" json:"role,omitempty"`     // empty: each type's first role
-	Filter       string           `avro:"filter" json:"filter,omitempty"` // JSON: {"data.parentResidency": "Finland"}, {"cel": "..."}, or a CloudEvents filter list; empty: all
-	Purpose      string           `avro:"purpose" json:"purpose"`
-	Basis        string           `avro:"basis" json:"basis"`             // consent, or the basis of a rule it claims
-	Scopes       []string         `avro:"scopes" json:"scopes,omitempty"` // required scopes: a grant must cover all of them
-	Fields       []string         `avro:"fields" json:"fields,omitempty"` // narrows what is delivered; empty: all that is permitted
-	Delivery     Delivery         `avro:"delivery" json:"delivery"`
-	Status       string           `avro:"status" json:"status,omitempty"`              // pending, activating, active, paused, revoked
-	StatusReason string           `avro:"status_reason" json:"statusReason,omitempty"` // why it is paused or revoked, a closed list
-	RequestedBy  string           `avro:"requested_by" json:"requestedBy,omitempty"`
-	ApprovedBy   string           `avro:"approved_by" json:"approvedBy,omitempty"`
-	CreatedAt    int64            `avro:"created_at" json:"createdAt,omitempty"`
-	From         []StreamPosition `avro:"from" json:"from,omitempty"` // every event at or after it is decided under the subscription
-	AppliedIDs   []string         `avro:"commands_applied" json:"-"`
-	UpdatedAt    int64            `avro:"updated_at" json:"-"`
+	ID              string           `avro:"id" json:"id"` // sub-kela-birth-001; [a-z0-9.-]
+	Version         int64            `avro:"version" json:"version,omitempty"`
+	Subscriber      string           `avro:"subscriber" json:"subscriber"` // organisation
+	EventTypes      []string         `avro:"event_types" json:"eventTypes"`
+	Role            string           `avro:"role" json:"role,omitempty"`     // empty: each type's first role
+	Filter          string           `avro:"filter" json:"filter,omitempty"` // JSON: {"data.parentResidency": "Finland"}, {"cel": "..."}, or a CloudEvents filter list; empty: all
+	Purpose         string           `avro:"purpose" json:"purpose"`
+	Basis           string           `avro:"basis" json:"basis"`             // consent, or the basis of a rule it claims
+	Scopes          []string         `avro:"scopes" json:"scopes,omitempty"` // required scopes: a grant must cover all of them
+	Fields          []string         `avro:"fields" json:"fields,omitempty"` // narrows what is delivered; empty: all that is permitted
+	Delivery        Delivery         `avro:"delivery" json:"delivery"`
+	Status          string           `avro:"status" json:"status,omitempty"`              // pending, activating, active, paused, revoked
+	StatusReason    string           `avro:"status_reason" json:"statusReason,omitempty"` // why it is paused or revoked, a closed list
+	RequestedBy     string           `avro:"requested_by" json:"requestedBy,omitempty"`
+	ApprovedBy      string           `avro:"approved_by" json:"approvedBy,omitempty"`
+	CreatedAt       int64            `avro:"created_at" json:"createdAt,omitempty"`
+	From            []StreamPosition `avro:"from" json:"from,omitempty"` // every event at or after it is decided under the subscription
+	AppliedIDs      []string         `avro:"commands_applied" json:"-"`
+	AppliedVersions []int64          `avro:"versions_applied" json:"-"` // the versions they were answered with, in the same order
+	UpdatedAt       int64            `avro:"updated_at" json:"-"`
 }
 
 // Delivery says how a subscription's deliveries leave civicbus.

@@ -34,6 +34,7 @@ type Grant struct {
 	Language  string   `avro:"language" json:"language"`    // of that notice, BCP 47
 	Method    string   `avro:"method" json:"method"`        // how it was collected
 
+	GivenVersion    int64    `avro:"given_version" json:"givenVersion,omitempty"`       // the row's version at which it was accepted; UpTo goes by it
 	WithdrawnScopes []string `avro:"withdrawn_scopes" json:"withdrawnScopes,omitempty"` // granted once and withdrawn since: no unknown scopes
 	ChangedAt       int64    `avro:"changed_at" json:"changedAt"`                       // when the consent group last changed it
 	ChangedBy       string   `avro:"changed_by" json:"changedBy"`                       // the actor of that change
@@ -58,7 +59,7 @@ type ConsentCommand struct {
 	Meta         Meta   `avro:"meta"`
 	Kind         string `avro:"kind"`         // grant, refuse, withdraw, object, unobject, restrict, unrestrict, erase
 	Grant        Grant  `avro:"grant"`        // grant, refuse; withdraw: ID or (Recipient, Purpose) name it, Scopes empty withdraws all of it
-	UpTo         int64  `avro:"up_to"`        // withdraw: grants of a newer row version stay; 0: all
+	UpTo         int64  `avro:"up_to"`        // withdraw: grants accepted at a newer row version stay; 0: all
 	Subscription string `avro:"subscription"` // object, unobject
 	Restriction  string `avro:"restriction"`  // restrict: protected; erase sets erasure
 }

@@ -16,8 +16,23 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
+// bench is a cluster under test, known by its addresses alone: it may be in this process or in another.
+type bench struct {
+	t       *testing.T
+	brokers []string
+	url     string
+}
+
+func at(t *testing.T, broker, url string) bench { return bench{t, []string{broker}, url} }
+
+// here is a cluster in this process.
+type here struct {
+	bench
+	*Cluster
+}
+
 // start runs a cluster for the length of the test.
-func start(t *testing.T, cfg Config) *Cluster {
+func start(t *testing.T, cfg Config) here {
 	t.Helper()
 	cfg.Logger = slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
 	c, err := Start(t.Context(), cfg)
@@ -29,7 +44,7 @@ func start(t *testing.T, cfg Config) *Cluster {
 			t.Error(err)
 		}
 	})
-	return c
+	return here{at(t, c.Brokers()[0], c.RegistryURL()), c}
 }
 
 // within bounds one step of a test; it is far above what a step takes.
@@ -40,22 +55,23 @@ func within(t *testing.T) context.Context {
 	return ctx
 }
 
-func connect(t *testing.T, c *Cluster, opts ...kgo.Opt) *kgo.Client {
-	t.Helper()
-	cl, err := kgo.NewClient(append(opts, kgo.SeedBrokers(c.Brokers()...))...)
+func (b bench) connect(opts ...kgo.Opt) *kgo.Client {
+	b.t.Helper()
+	cl, err := kgo.NewClient(append(opts, kgo.SeedBrokers(b.brokers...))...)
 	if err != nil {
-		t.Fatal(err)
+		b.t.Fatal(err)
 	}
-	t.Cleanup(cl.Close)
+	b.t.Cleanup(cl.Close)
 	return cl
 }
 
 // fill writes what the restart tests look for: a topic with a configuration, n committed records in one transaction,
 // one aborted record, and the offsets of a group committed in that transaction.
-func fill(t *testing.T, c *Cluster, n int) {
+func (b bench) fill(n int) {
+	t := b.t
 	t.Helper()
 	ctx := within(t)
-	cl := connect(t, c, kgo.TransactionalID("writer"), kgo.TransactionTimeout(5*time.Second))
+	cl := b.connect(kgo.TransactionalID("writer"), kgo.TransactionTimeout(5*time.Second))
 	adm := kadm.NewClient(cl)
 	retention := "3600000"
 	if _, err := adm.CreateTopic(ctx, 4, 1, map[string]*string{"retention.ms": &retention}, "life.birth"); err != nil {
@@ -122,10 +138,11 @@ func commitInTransaction(ctx context.Context, t *testing.T, cl *kgo.Client, offs
 }
 
 // expectFilled checks that everything that fill wrote can be read, and nothing of what it aborted.
-func expectFilled(t *testing.T, c *Cluster, n int) {
+func (b bench) expectFilled(n int) {
+	t := b.t
 	t.Helper()
 	ctx := within(t)
-	cl := connect(t, c, kgo.ConsumeTopics("life.birth"), kgo.FetchIsolationLevel(kgo.ReadCommitted()))
+	cl := b.connect(kgo.ConsumeTopics("life.birth"), kgo.FetchIsolationLevel(kgo.ReadCommitted()))
 	adm := kadm.NewClient(cl)
 	topics, err := adm.ListTopics(ctx, "life.birth")
 	if err != nil {
@@ -185,8 +202,9 @@ func TestRestartFindsEverythingAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	fill(t, first, 50)
-	ids := register(t, first)
+	running := at(t, first.Brokers()[0], first.RegistryURL())
+	running.fill(50)
+	ids := running.register()
 	if err := first.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -194,14 +212,13 @@ func TestRestartFindsEverythingAgain(t *testing.T) {
 		t.Errorf("second Close: %v", err)
 	}
 	again := start(t, Config{DataDir: dir})
-	expectFilled(t, again, 50)
-	expectRegistered(t, again, ids)
+	again.expectFilled(50)
+	again.expectRegistered(ids)
 }
 
 func TestMemoryOnlyForgets(t *testing.T) {
-	first := start(t, Config{})
-	fill(t, first, 1)
-	topics, err := kadm.NewClient(connect(t, start(t, Config{}))).ListTopics(within(t))
+	start(t, Config{}).fill(1)
+	topics, err := kadm.NewClient(start(t, Config{}).connect()).ListTopics(within(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -243,7 +260,7 @@ func TestTakenPortAndWildcardAreRefused(t *testing.T) {
 }
 
 func TestTopicsAreNeverMadeByTheWay(t *testing.T) {
-	cl := connect(t, start(t, Config{}), kgo.AllowAutoTopicCreation(), kgo.UnknownTopicRetries(0))
+	cl := start(t, Config{}).connect(kgo.AllowAutoTopicCreation(), kgo.UnknownTopicRetries(0))
 	err := cl.ProduceSync(within(t), &kgo.Record{Topic: "nobody-made-this", Value: []byte("x")}).FirstErr()
 	if !errors.Is(err, kerr.UnknownTopicOrPartition) {
 		t.Errorf("produce to a topic that nobody made: %v", err)
@@ -253,7 +270,7 @@ func TestTopicsAreNeverMadeByTheWay(t *testing.T) {
 func TestBrokerLimits(t *testing.T) {
 	c := start(t, Config{})
 	ctx := within(t)
-	cl := connect(t, c, kgo.ProducerBatchMaxBytes(4<<20), kgo.ProducerBatchCompression(kgo.NoCompression()))
+	cl := c.connect(kgo.ProducerBatchMaxBytes(4<<20), kgo.ProducerBatchCompression(kgo.NoCompression()))
 	if _, err := kadm.NewClient(cl).CreateTopic(ctx, 1, 1, nil, "life.birth"); err != nil {
 		t.Fatal(err)
 	}
@@ -263,7 +280,7 @@ func TestBrokerLimits(t *testing.T) {
 			t.Errorf("record of %d bytes: %v, want %v", size, err, want)
 		}
 	}
-	member := connect(t, c, kgo.ConsumerGroup("g"), kgo.ConsumeTopics("life.birth"), kgo.SessionTimeout(6*time.Second), kgo.HeartbeatInterval(time.Second))
+	member := c.connect(kgo.ConsumerGroup("g"), kgo.ConsumeTopics("life.birth"), kgo.SessionTimeout(6*time.Second), kgo.HeartbeatInterval(time.Second))
 	go member.PollFetches(ctx)
 	if _, err := c.Kafka().WaitGroupStable(ctx, "g", 1); err != nil {
 		t.Errorf("group with a session of 6 s: %v", err)

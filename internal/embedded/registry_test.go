@@ -53,20 +53,21 @@ func schemaBody(schema string) string {
 	return string(b)
 }
 
-func client(t *testing.T, c *Cluster) *sr.Client {
-	t.Helper()
-	cl, err := sr.NewClient(sr.URLs(c.RegistryURL()))
+func (b bench) client() *sr.Client {
+	b.t.Helper()
+	cl, err := sr.NewClient(sr.URLs(b.url))
 	if err != nil {
-		t.Fatal(err)
+		b.t.Fatal(err)
 	}
 	return cl
 }
 
 // register registers schemas under several registry subjects, one of them shared, with a level of its own and a
 // deletion, and returns the ids by registry subject and version.
-func register(t *testing.T, c *Cluster) map[string][]int {
+func (b bench) register() map[string][]int {
+	t := b.t
 	t.Helper()
-	ctx, cl := within(t), client(t, c)
+	ctx, cl := within(t), b.client()
 	for _, r := range cl.SetCompatibility(ctx, sr.SetCompatibility{Level: sr.CompatFullTransitive}, "a-value") {
 		if r.Err != nil {
 			t.Fatal(r.Err)
@@ -92,9 +93,10 @@ func register(t *testing.T, c *Cluster) map[string][]int {
 }
 
 // expectRegistered checks that every id and version is what register saw, and that new ids go on after them.
-func expectRegistered(t *testing.T, c *Cluster, ids map[string][]int) {
+func (b bench) expectRegistered(ids map[string][]int) {
+	t := b.t
 	t.Helper()
-	ctx, cl := within(t), client(t, c)
+	ctx, cl := within(t), b.client()
 	highest := 0
 	for subject, want := range ids {
 		highest = max(highest, want[len(want)-1])
@@ -108,10 +110,10 @@ func expectRegistered(t *testing.T, c *Cluster, ids map[string][]int) {
 			}
 		}
 	}
-	if status, a := call(t, "GET", c.RegistryURL()+"/subjects/gone-value/versions", ""); a["error_code"] != 40401.0 {
+	if status, a := call(t, "GET", b.url+"/subjects/gone-value/versions", ""); a["error_code"] != 40401.0 {
 		t.Errorf("deleted registry subject: %d %v", status, a)
 	}
-	if status, a := call(t, "POST", c.RegistryURL()+"/subjects/a-value/versions", schemaBody(schemaRequired)); status != 409 {
+	if status, a := call(t, "POST", b.url+"/subjects/a-value/versions", schemaBody(schemaRequired)); status != 409 {
 		t.Errorf("compatibility level after the restart: %d %v", status, a)
 	}
 	fresh, err := cl.CreateSchema(ctx, "fresh-value", sr.Schema{Schema: `"bytes"`})
@@ -272,7 +274,7 @@ func TestRegistryServesSrclient(t *testing.T) {
 func TestRegistryDownAndBack(t *testing.T) {
 	c := start(t, Config{DataDir: t.TempDir()})
 	url := c.RegistryURL()
-	cl := client(t, c)
+	cl := c.client()
 	ctx := within(t)
 	created, err := cl.CreateSchema(ctx, "x", sr.Schema{Schema: schemaV1})
 	if err != nil {
@@ -309,7 +311,7 @@ func TestJournalToleratesAnUnfinishedLastLineOnly(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ids := register(t, first)
+	ids := at(t, first.Brokers()[0], first.RegistryURL()).register()
 	if err := first.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -321,7 +323,7 @@ func TestJournalToleratesAnUnfinishedLastLineOnly(t *testing.T) {
 	if err := os.WriteFile(path, append(whole[:len(whole):len(whole)], `{"op":"register","subject":"a-va`...), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	expectRegistered(t, start(t, Config{DataDir: dir}), ids)
+	start(t, Config{DataDir: dir}).expectRegistered(ids)
 
 	for name, damaged := range map[string]string{
 		"line torn in the middle": strings.Replace(string(whole), "\n", "", 1),
@@ -351,7 +353,7 @@ func TestRegistryFallsSilentWhenItsJournalCannotBeWritten(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 2 { // the second finds the schema in memory: it must not get its id
-		if _, err := client(t, c).CreateSchema(context.WithoutCancel(within(t)), "x", sr.Schema{Schema: schemaV1}); err == nil {
+		if _, err := c.client().CreateSchema(context.WithoutCancel(within(t)), "x", sr.Schema{Schema: schemaV1}); err == nil {
 			t.Error("registered without a journal")
 		}
 	}

@@ -1,0 +1,170 @@
+// Package config is every setting of civicbus in one struct, and where each comes from: a flag, else the environment,
+// else the configuration file, else the default.
+//
+// Its rules:
+//   - A setting has one key, as in the file (kafka.sasl.user); its environment variable (CIVICBUS_KAFKA_SASL_USER) and
+//     its flag (--kafka-sasl-user) follow from the key.
+//   - An unknown key is refused, with the nearest known one, wherever it stands. An empty environment variable counts as
+//     absent.
+//   - A secret is never a setting: a setting names the file that holds it.
+//   - Durations are Go's (500ms, 5s). Every fault is told at once, each with its key, its value and what would be right.
+package config
+
+import (
+	"time"
+)
+
+// Config is every setting, a struct for each component. Load and Defaults fill it; a Config put together by hand has
+// only what was set, so begin with Defaults.
+type Config struct {
+	Kafka    Kafka    `koanf:"kafka"`
+	Registry Registry `koanf:"registry"`
+	Lease    Lease    `koanf:"lease"`
+	Engine   Engine   `koanf:"engine"`
+	HTTP     HTTP     `koanf:"http"`
+	Keys     Keys     `koanf:"keys"`
+	Embedded Embedded `koanf:"embedded"`
+	Log      Log      `koanf:"log"`
+
+	origins map[string]string // where a key's value came from, by key; absent for a default
+}
+
+// Kafka is the cluster that civicbus works on. The defaults find the one that `civicbus up` starts.
+type Kafka struct {
+	// Brokers are the addresses, host:port, to find the cluster by. Default 127.0.0.1:9092.
+	Brokers []string `koanf:"brokers" usage:"addresses (host:port) to find the Kafka cluster by"`
+	// TLS encrypts every connection to the brokers. Default off.
+	TLS TLS `koanf:"tls"`
+	// SASL is how civicbus proves who it is. Default not at all.
+	SASL SASL `koanf:"sasl"`
+	// ClientID names civicbus in the brokers' logs, metrics and quotas. Default civicbus.
+	ClientID string `koanf:"client_id" usage:"name of this client in the brokers' logs and quotas"`
+	// Partitions is P: the partitions of every topic that is keyed by subject. It is fixed once the topics exist; a
+	// different number is refused. Default 64, embedded 8.
+	Partitions int32 `koanf:"partitions" usage:"partitions of every topic keyed by subject; fixed once the topics exist"`
+	// Replication is the number of copies of each topic that civicbus creates. Default 3, embedded 1.
+	Replication int16 `koanf:"replication" usage:"copies of each topic that civicbus creates"`
+}
+
+// TLS is the encryption of connections to the brokers. Files are PEM.
+type TLS struct {
+	// Enabled turns TLS on. Default false.
+	Enabled bool `koanf:"enabled" usage:"encrypt connections to the brokers"`
+	// CA is the file of the authorities to trust. Default: those of the system.
+	CA string `koanf:"ca" usage:"file of the authorities to trust (PEM); empty: the system's"`
+	// Cert and Key are the files of civicbus's own certificate and its key, for mutual TLS. Default none.
+	Cert string `koanf:"cert" usage:"file of civicbus's own certificate (PEM), for mutual TLS"`
+	Key  string `koanf:"key" usage:"file of the key of kafka.tls.cert (PEM)"`
+}
+
+// The SASL mechanisms that civicbus speaks.
+const (
+	Plain       = "PLAIN"
+	ScramSHA256 = "SCRAM-SHA-256"
+	ScramSHA512 = "SCRAM-SHA-512"
+	OAuthBearer = "OAUTHBEARER"
+)
+
+// SASL is how civicbus authenticates to the brokers.
+type SASL struct {
+	// Mechanism is PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER. Default empty: no authentication.
+	Mechanism string `koanf:"mechanism" usage:"PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER; empty: none"`
+	// User is the user's name, for PLAIN and SCRAM.
+	User string `koanf:"user" usage:"user's name, for PLAIN and SCRAM" redact:"true"`
+	// PasswordFile holds the user's password, for PLAIN and SCRAM.
+	PasswordFile string `koanf:"password_file" usage:"file of the user's password, for PLAIN and SCRAM"`
+	// TokenFile holds the access token, for OAUTHBEARER. It is read again for each connection, so that whoever renews
+	// the token only has to replace the file.
+	TokenFile string `koanf:"token_file" usage:"file of the access token, for OAUTHBEARER; read again for each connection"`
+}
+
+// Registry is the Schema Registry.
+type Registry struct {
+	// URL is the base of the Confluent-compatible interface. Default http://127.0.0.1:8081.
+	URL string `koanf:"url" usage:"base URL of the Schema Registry (Confluent-compatible)"`
+	// User is the user's name for HTTP basic authentication. Default none.
+	User string `koanf:"user" usage:"user's name at the Schema Registry" redact:"true"`
+	// PasswordFile holds the user's password.
+	PasswordFile string `koanf:"password_file" usage:"file of the user's password at the Schema Registry"`
+}
+
+// Lease is how current every table must be while a decision rests on it.
+type Lease struct {
+	// Age is the time for which a table partition may be used after it was confirmed current. A withdrawal is
+	// acknowledged this long after it was seen. It is one value for a cluster, fixed when the topics are created; a
+	// process with another one refuses to start. Default 500ms.
+	Age time.Duration `koanf:"age" usage:"how long a table may be used after it was confirmed current; one value for a cluster"`
+}
+
+// MaxInterval is the longest interval of a transaction: a table row is read by others once its transaction has ended, so
+// a longer one would make every lease hold (measured: 20-40 ms keep tables current within 49 ms, p99).
+const MaxInterval = 50 * time.Millisecond
+
+// Engine is how the processor groups run.
+type Engine struct {
+	// Interval is the longest that a transaction collects records before it is ended. At most 50ms. Default 20ms.
+	Interval time.Duration `koanf:"interval" usage:"longest time that a transaction collects records (at most 50ms)"`
+	// TransactionTimeout is when Kafka aborts the transaction of a process that died; its readers wait until then.
+	// Default 5s.
+	TransactionTimeout time.Duration `koanf:"transaction_timeout" usage:"when Kafka aborts the transaction of a process that died"`
+	// InstanceID names this process among those of its groups and stays the same over its restarts, so that a restart
+	// moves no partition; no two processes at once may have the same. Default empty: a new member at each start.
+	InstanceID string `koanf:"instance_id" usage:"lasting name of this process, so that a restart moves no partition; empty: a new member"`
+}
+
+// HTTP is the listener of /metrics, /livez and /readyz.
+type HTTP struct {
+	// Listen is its address, host:port; port 0 takes a free one. Default 127.0.0.1:9644.
+	Listen string `koanf:"listen" usage:"address (host:port) of /metrics, /livez and /readyz"`
+}
+
+// Keys are the secrets of the bus itself.
+type Keys struct {
+	// BusKeyFile holds the key under which subjects become pseudonyms, at least 32 bytes. Losing it cuts every
+	// subject off from its past. Default empty: the embedded cluster makes one in its data directory; any other cluster
+	// needs one.
+	BusKeyFile string `koanf:"bus_key_file" usage:"file of the key for pseudonyms (32 bytes or more)"`
+}
+
+// Embedded is the cluster that `civicbus up` runs in its own process.
+type Embedded struct {
+	// DataDir holds topics, schemas and keys. Default civicbus-data, in the working directory.
+	DataDir string `koanf:"data_dir" usage:"directory of the embedded cluster's topics, schemas and keys"`
+	// Host is the address that broker and registry listen on, one of this machine. Default 127.0.0.1.
+	Host string `koanf:"host" usage:"address that the embedded broker and registry listen on"`
+	// KafkaPort is the broker's port; 0 takes a free one. Default 9092.
+	KafkaPort int `koanf:"kafka_port" usage:"port of the embedded broker; 0: a free one"`
+	// RegistryPort is the registry's port; 0 takes a free one. Default 8081.
+	RegistryPort int `koanf:"registry_port" usage:"port of the embedded registry; 0: a free one"`
+}
+
+// The formats of log lines.
+const (
+	Text = "text"
+	JSON = "json"
+)
+
+// Log is what civicbus writes to standard error.
+type Log struct {
+	// Level is the least severe that is written: debug, info, warn or error. Default info.
+	Level string `koanf:"level" usage:"least severe log line: debug, info, warn or error"`
+	// Format is text or json. Default text.
+	Format string `koanf:"format" usage:"log lines as text or json"`
+}
+
+// Defaults returns every setting at its default; embedded is for a cluster of one broker in this process.
+func Defaults(embedded bool) *Config {
+	c := &Config{
+		Kafka:    Kafka{Brokers: []string{"127.0.0.1:9092"}, ClientID: "civicbus", Partitions: 64, Replication: 3},
+		Registry: Registry{URL: "http://127.0.0.1:8081"},
+		Lease:    Lease{Age: 500 * time.Millisecond},
+		Engine:   Engine{Interval: 20 * time.Millisecond, TransactionTimeout: 5 * time.Second},
+		HTTP:     HTTP{Listen: "127.0.0.1:9644"},
+		Embedded: Embedded{DataDir: "civicbus-data", Host: "127.0.0.1", KafkaPort: 9092, RegistryPort: 8081},
+		Log:      Log{Level: "info", Format: Text},
+	}
+	if embedded {
+		c.Kafka.Partitions, c.Kafka.Replication = 8, 1
+	}
+	return c
+}

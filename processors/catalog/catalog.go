@@ -1,0 +1,35 @@
+// Package catalog keeps catalog-table: event types, their roles, field permissions and legal rules. The rule is in rule.go.
+package catalog
+
+import (
+	"time"
+
+	"civicbus/codecs"
+	"civicbus/processors/command"
+	"civicbus/topology"
+)
+
+// Group is the goka group "catalog".
+type Group struct {
+	command.Group[codecs.EventType, codecs.CatalogCommand]
+}
+
+// New makes the group. It needs Records; without Env.Schema paths are not checked against the source's schema.
+func New(env command.Env) *Group {
+	look := Lookups{Schema: env.Schema}
+	return &Group{command.Group[codecs.EventType, codecs.CatalogCommand]{
+		Env: env, Name: topology.Catalog.Name,
+		Rows: env.Records.EventType, Commands: env.Records.CatalogCommand,
+		Order: order, Ledger: ledger,
+		Key:   func(key string) bool { return command.Name(key) },
+		Names: func(cmd *codecs.CatalogCommand) string { return cmd.EventType.Type },
+		Apply: func(row *codecs.EventType, cmd *codecs.CatalogCommand, now time.Time) (*codecs.EventType, codecs.CommandResult) {
+			return Apply(row, cmd, look, now)
+		},
+	}}
+}
+
+// Callbacks names the group's callback for each of its inputs.
+func (g *Group) Callbacks() topology.Callbacks {
+	return topology.Callbacks{topology.CatalogCommands.Name: g.Callback}
+}

@@ -1,0 +1,42 @@
+package command
+
+import (
+	"time"
+
+	"github.com/lovoo/goka"
+
+	"civicbus/codecs"
+	"civicbus/internal/verdict"
+)
+
+// Env is what a group needs of the process it runs in. Everything in it is safe for concurrent use.
+type Env struct {
+	Records *codecs.Records
+	Now     func() time.Time // nil: time.Now
+
+	// Snapshot is compiled from the views of subscription, trust and catalog; the engine hands no record on while it is
+	// stale. Subscription and consent need it; the others do not look.
+	Snapshot func() *verdict.Snapshot
+
+	// Schema is the newest schema of a registry subject that this process has cached; nil when none is. Callbacks never
+	// touch the network.
+	Schema func(registrySubject string) *codecs.Schema
+
+	// Follows is the offset after the record handled before this one in its partition. A nil func means -1: not known.
+	Follows func(goka.Context) int64
+}
+
+// Clock is the time by Env's clock.
+func (e Env) Clock() time.Time {
+	if e.Now == nil {
+		return time.Now()
+	}
+	return e.Now()
+}
+
+func (e Env) follows(ctx goka.Context) int64 {
+	if e.Follows == nil {
+		return -1
+	}
+	return e.Follows(ctx)
+}

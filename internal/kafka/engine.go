@@ -1,0 +1,353 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/IBM/sarama"
+	"github.com/lovoo/goka"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// GroupConfig says how one goka group runs. The zero value of a field takes the default named there.
+type GroupConfig struct {
+	Connection Connection
+	Graph      *goka.GroupGraph
+	Instance   string        // static member id (KIP-345) and part of the transactional id; unique among the group's live instances; required
+	LeaseAge   time.Duration // 500 ms; the cluster's, see package app
+	Interval   time.Duration // longest time in which records are added to a transaction; 20 ms
+	MaxRecords int           // most records in a transaction; 1,000
+	TxnTimeout time.Duration // transaction.timeout.ms; 5 s: a killed writer holds its readers that long
+	Session    time.Duration // session timeout of the group member; 10 s
+
+	// Ready says whether a record may be handed on now: its schemas are known here, and so on. It is asked again until it
+	// is true, and its partition waits meanwhile; it must not block. nil: always.
+	Ready func(*kgo.Record) bool
+	// Changed is told that a committed row of a looked-up or joined table changed; it must not block. nil: nobody.
+	Changed func(table, key string)
+	// Failed is told of an output that could not be written, before its transaction is tried again. nil: nobody.
+	Failed func(topic string, size int, err error)
+	// HoldTable is a fault for tests: table partitions for which it is true are not read. nil: none.
+	HoldTable func(topic string, partition int32) bool
+
+	Logger  *slog.Logger // nil: slog.Default()
+	Metrics *Metrics     // nil: not counted
+}
+
+func (c *GroupConfig) defaults() error {
+	if c.Graph == nil || c.Instance == "" {
+		return errors.New("run a group: its graph and its instance id are required")
+	}
+	or := func(d *time.Duration, v time.Duration) {
+		if *d == 0 {
+			*d = v
+		}
+	}
+	or(&c.LeaseAge, 500*time.Millisecond)
+	or(&c.Interval, 20*time.Millisecond)
+	or(&c.TxnTimeout, 5*time.Second)
+	or(&c.Session, 10*time.Second)
+	if c.MaxRecords == 0 {
+		c.MaxRecords = 1000
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	c.Logger = c.Logger.With("group", string(c.Graph.Group()))
+	return nil
+}
+
+// Engine is the Kafka side of one instance of one goka group. Make one, give Options to goka.NewProcessor, and Close it
+// after the processor has ended. An engine serves one run of one processor.
+type Engine struct {
+	cfg     GroupConfig
+	group   string
+	table   string // the group's own table topic; empty: none
+	inputs  []string
+	log     *slog.Logger
+	reader  *reader
+	tables  *tables
+	lease   lease
+	consume *kgo.Client
+	errs    chan error
+
+	mu         sync.Mutex
+	assignment *assignment // nil while there is none
+	session    *session    // the running one
+	lastOwned  []int32     // partition numbers of the last session, for the balancer
+	batch      *batch      // the open transaction
+	prod       *producer
+	fencings   []time.Time
+	draining   bool
+	closed     bool
+	fatal      error         // why the processor must end
+	wake       chan struct{} // closed and replaced when assignment, draining or closed change
+	status     Status
+}
+
+// assignment is what the group's coordinator gave this member in one generation.
+type assignment struct {
+	claims map[string][]int32
+	queues map[tp]*queue
+	placed bool          // committed offsets are known
+	over   chan struct{} // closed when it was revoked or lost
+}
+
+// NewEngine makes an engine. It connects when the processor runs.
+func NewEngine(cfg GroupConfig) (*Engine, error) {
+	if err := cfg.defaults(); err != nil {
+		return nil, err
+	}
+	g := cfg.Graph
+	e := &Engine{cfg: cfg, group: string(g.Group()), log: cfg.Logger, wake: make(chan struct{}), errs: make(chan error, 16)}
+	if t := g.GroupTable(); t != nil {
+		e.table = t.Topic()
+	}
+	for _, in := range g.InputStreams() {
+		e.inputs = append(e.inputs, in.Topic())
+	}
+	if l := g.LoopStream(); l != nil {
+		e.inputs = append(e.inputs, l.Topic())
+	}
+	var err error
+	if e.reader, err = newReader(cfg.Connection, cfg.LeaseAge, e.log, cfg.HoldTable); err != nil {
+		return nil, err
+	}
+	e.tables = newTables(e.table, cfg.Changed)
+	e.lease = lease{age: cfg.LeaseAge, reader: e.reader, tables: e.tables}
+	for _, l := range g.LookupTables() {
+		e.lease.views = append(e.lease.views, l.Topic())
+	}
+	for _, j := range g.JointTables() {
+		e.lease.joins = append(e.lease.joins, j.Topic())
+	}
+	return e, nil
+}
+
+// Options are what goka needs to run on this engine.
+func (e *Engine) Options() []goka.ProcessorOption {
+	return []goka.ProcessorOption{
+		goka.WithConsumerGroupBuilder(func([]string, string, string) (sarama.ConsumerGroup, error) { return e.join() }),
+		goka.WithProducerBuilder(func([]string, string, func() hash.Hash32) (goka.Producer, error) { return gokaProducer{e}, nil }),
+		goka.WithConsumerSaramaBuilder(func([]string, string) (sarama.Consumer, error) { return e.reader, nil }),
+		goka.WithTopicManagerBuilder(topicManagerBuilder(e.cfg.Connection)),
+		goka.WithStorageBuilder(e.tables.builder()),
+		goka.WithHasher(Hasher),
+		goka.WithNilHandling(goka.NilProcess),
+		goka.WithLogger(gokaLogger{e.log}),
+	}
+}
+
+// Row returns the committed row of a key in a looked-up table, as goka's view of it has it; nil when there is none.
+func (e *Engine) Row(table, key string) []byte { return e.tables.row(table, key) }
+
+// Rows calls f with every committed row of a looked-up table.
+func (e *Engine) Rows(table string, f func(key string, row []byte)) { e.tables.each(table, f) }
+
+// Loaded counts the table records applied since the engine was made: what starts and rebalances re-read.
+func (e *Engine) Loaded() int64 { return e.tables.loaded() }
+
+// join becomes a member of the consumer group.
+func (e *Engine) join() (sarama.ConsumerGroup, error) {
+	cl, err := e.cfg.Connection.Client(
+		kgo.ConsumerGroup(e.group), kgo.ConsumeTopics(e.inputs...), kgo.InstanceID(e.cfg.Instance),
+		kgo.Balancers(&wholeBalancer{owned: e.owned}),
+		kgo.SessionTimeout(e.cfg.Session), kgo.HeartbeatInterval(e.cfg.Session/10), kgo.RebalanceTimeout(60*time.Second),
+		kgo.DisableAutoCommit(), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+		kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()), kgo.ConsumeResetOffset(kgo.NoResetOffset()),
+		kgo.AdjustFetchOffsetsFn(e.place),
+		kgo.OnPartitionsAssigned(e.assigned), kgo.OnPartitionsRevoked(e.revoked), kgo.OnPartitionsLost(e.revoked),
+		kgo.FetchMaxWait(500*time.Millisecond), kgo.MetadataMinAge(metadataAge), kgo.WithHooks(groupErrors{e}),
+	)
+	if err != nil {
+		return nil, err
+	}
+	e.mu.Lock()
+	e.consume = cl
+	e.mu.Unlock()
+	return e, nil
+}
+
+func (e *Engine) owned() []int32 {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.lastOwned
+}
+
+// signal wakes whoever waits for a change; the caller holds mu.
+func (e *Engine) signal() {
+	close(e.wake)
+	e.wake = make(chan struct{})
+}
+
+func (e *Engine) assigned(_ context.Context, cl *kgo.Client, claims map[string][]int32) {
+	cl.ResumeFetchPartitions(claims) // franz-go remembers a pause beyond the assignment
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	a := &assignment{claims: claims, queues: map[tp]*queue{}, over: make(chan struct{})}
+	for t, ps := range claims {
+		for _, p := range ps {
+			a.queues[tp{t, p}] = &queue{committed: -1, follows: -1}
+		}
+	}
+	a.placed = len(a.queues) == 0
+	e.assignment = a
+	e.log.Info("partitions assigned", "partitions", numbers(claims))
+	e.signal()
+}
+
+// place learns the committed offsets of a new assignment before its first fetch, and where a group that never committed
+// begins: at the start of the log. The leader epochs are left out: with one the client would look for truncation and, with
+// no policy to reset to, stop where only an unclean election can have truncated.
+func (e *Engine) place(ctx context.Context, offsets map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
+	e.mu.Lock()
+	a, cl := e.assignment, e.consume
+	e.mu.Unlock()
+	if a == nil {
+		return offsets, nil
+	}
+	starts := map[string]bool{}
+	for t, ps := range offsets {
+		for _, o := range ps {
+			if o.EpochOffset().Offset < 0 {
+				starts[t] = true
+			}
+		}
+	}
+	names := make([]string, 0, len(starts))
+	for t := range starts {
+		names = append(names, t)
+	}
+	var start kadm.ListedOffsets
+	if len(names) > 0 {
+		var err error
+		if start, err = kadm.NewClient(cl).ListStartOffsets(ctx, names...); err != nil {
+			return nil, fmt.Errorf("list where the inputs of group %s start: %w", e.group, err)
+		}
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for t, ps := range offsets {
+		for p, o := range ps {
+			at := o.EpochOffset().Offset
+			if at < 0 {
+				s, ok := start.Lookup(t, p)
+				if !ok || s.Err != nil {
+					return nil, fmt.Errorf("list where %s/%d starts: %w", t, p, errors.Join(s.Err, errors.New("no answer")))
+				}
+				at = s.Offset
+			}
+			ps[p] = kgo.NewOffset().At(at)
+			if q := a.queues[tp{t, p}]; q != nil {
+				q.committed, q.follows = at, at
+			}
+		}
+	}
+	a.placed = true
+	for _, q := range a.queues {
+		a.placed = a.placed && q.committed >= 0
+	}
+	e.signal()
+	return offsets, nil
+}
+
+// revoked ends the session before the partitions go: the open transaction is committed if it can be. It serves for lost
+// partitions too: there the commit is refused by the coordinator and the transaction aborted.
+func (e *Engine) revoked(_ context.Context, _ *kgo.Client, claims map[string][]int32) {
+	e.mu.Lock()
+	a, s := e.assignment, e.session
+	if a == nil {
+		e.mu.Unlock()
+		return
+	}
+	e.assignment = nil
+	close(a.over)
+	e.signal()
+	e.mu.Unlock()
+	e.log.Info("partitions revoked", "partitions", numbers(claims))
+	if s != nil {
+		<-s.done
+	}
+}
+
+// Drain makes the running session commit what it has in hand and end, and waits for it; then the processor can be stopped
+// without an aborted transaction.
+func (e *Engine) Drain(ctx context.Context) {
+	e.mu.Lock()
+	e.draining = true
+	s := e.session
+	e.signal()
+	e.mu.Unlock()
+	if s == nil {
+		return
+	}
+	select {
+	case <-s.done:
+	case <-ctx.Done():
+	}
+}
+
+// Leave gives up the group membership for good (scale-in): a static member that merely stops keeps its partitions until
+// its session times out, which is what a rolling restart wants.
+func (e *Engine) Leave(ctx context.Context) error {
+	cl, err := e.cfg.Connection.Client()
+	if err != nil {
+		return err
+	}
+	defer cl.Close()
+	req := kmsg.NewPtrLeaveGroupRequest()
+	req.Group = e.group
+	m := kmsg.NewLeaveGroupRequestMember()
+	m.InstanceID = &e.cfg.Instance
+	req.Members = append(req.Members, m)
+	if _, err := req.RequestWith(ctx, cl); err != nil {
+		return fmt.Errorf("leave group %s: %w", e.group, err)
+	}
+	return nil
+}
+
+// Close ends the engine's clients. Call it after the processor has ended.
+func (e *Engine) Close() error {
+	e.mu.Lock()
+	was := e.closed
+	e.closed = true
+	cl, prod := e.consume, e.prod
+	e.prod = nil
+	e.signal()
+	e.mu.Unlock()
+	if was {
+		return nil
+	}
+	if prod != nil {
+		prod.drop()
+	}
+	if cl != nil {
+		closeBounded(cl)
+	}
+	e.reader.close()
+	return nil
+}
+
+// closeBounded closes a client, but does not wait for more than five seconds: leaving a group may block on a dead network.
+func closeBounded(cl *kgo.Client) {
+	done := make(chan struct{})
+	go func() { cl.CloseAllowingRebalance(); close(done) }()
+	select {
+	case <-done:
+	case <-time.After(5 * time.Second):
+	}
+}
+
+func numbers(claims map[string][]int32) []int32 {
+	for _, ps := range claims {
+		return ps
+	}
+	return nil
+}

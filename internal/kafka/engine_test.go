@@ -1,0 +1,340 @@
+package kafka_test
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"civicbus/internal/kafka"
+	"civicbus/topology"
+
+	"github.com/lovoo/goka"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// world is a broker with the topics of one small group: it counts per key in its table, looks the key up in a rules table
+// and writes "count:rule" to its output.
+type world struct {
+	t       *testing.T
+	cluster *kfake.Cluster
+	conn    kafka.Connection
+	admin   *kadm.Client
+	log     *slog.Logger
+	age     time.Duration
+
+	mu   sync.Mutex
+	hold bool // the rules table is not read
+}
+
+const parts = 4
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(parts, "in", "out", "counter-table", "rules-table"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	w := &world{t: t, cluster: c, conn: kafka.Connection{Brokers: c.ListenAddrs()}, age: 2 * time.Second}
+	w.log = slog.New(slog.NewTextHandler(io.Discard, nil))
+	if os.Getenv("CIVICBUS_TEST_LOG") != "" {
+		w.log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	}
+	cl, err := w.conn.Client()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.admin = kadm.NewClient(cl)
+	t.Cleanup(w.admin.Close)
+	return w
+}
+
+type node struct {
+	engine *kafka.Engine
+	cancel context.CancelFunc
+	done   chan error
+}
+
+func (w *world) start(instance string, change ...func(*kafka.GroupConfig)) *node {
+	w.t.Helper()
+	var e *kafka.Engine
+	graph := goka.DefineGroup("counter",
+		goka.Input("in", topology.Bytes{}, func(ctx goka.Context, msg any) {
+			n := uint64(0)
+			if b, ok := ctx.Value().([]byte); ok {
+				n = binary.BigEndian.Uint64(b)
+			}
+			rule, _ := ctx.Lookup("rules-table", "rule").([]byte)
+			if ctx.Context().Err() != nil {
+				return
+			}
+			ctx.SetValue(binary.BigEndian.AppendUint64(nil, n+1))
+			ctx.Emit("out", ctx.Key(), []byte(fmt.Sprintf("%s:%d:%s", msg, n+1, rule)))
+		}),
+		goka.Lookup("rules-table", topology.Bytes{}),
+		goka.Output("out", topology.Bytes{}), goka.Persist(topology.Bytes{}))
+	cfg := kafka.GroupConfig{Connection: w.conn, Graph: graph, Instance: instance, LeaseAge: w.age, Session: 6 * time.Second, Logger: w.log,
+		HoldTable: func(topic string, _ int32) bool {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			return w.hold && topic == "rules-table"
+		}}
+	for _, c := range change {
+		c(&cfg)
+	}
+	e, err := kafka.NewEngine(cfg)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	p, err := goka.NewProcessor(nil, graph, e.Options()...)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	n := &node{engine: e, cancel: cancel, done: make(chan error, 1)}
+	go func() { n.done <- p.Run(ctx) }()
+	w.t.Cleanup(func() { n.stop(w.t) })
+	return n
+}
+
+// stop ends a node in an orderly way; a second call does nothing.
+func (n *node) stop(t *testing.T) {
+	if n.cancel == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	n.engine.Drain(ctx)
+	n.kill(t)
+}
+
+// kill ends a node without letting it finish what it has in hand.
+func (n *node) kill(t *testing.T) {
+	if n.cancel == nil {
+		return
+	}
+	n.cancel()
+	n.cancel = nil
+	if err := <-n.done; err != nil {
+		t.Errorf("processor: %v", err)
+	}
+	if err := n.engine.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+func (w *world) publish(topic string, n, from int) {
+	w.t.Helper()
+	cl, err := w.conn.Client(kgo.DefaultProduceTopic(topic))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer cl.Close()
+	var rs []*kgo.Record
+	for i := from; i < from+n; i++ {
+		rs = append(rs, &kgo.Record{Key: []byte("k" + strconv.Itoa(i%50)), Value: []byte(strconv.Itoa(i))})
+	}
+	if err := cl.ProduceSync(context.Background(), rs...).FirstErr(); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// outputs reads committed outputs until there are want of them, and then a moment more for a duplicate.
+func (w *world) outputs(want int, within time.Duration) []*kgo.Record {
+	w.t.Helper()
+	cl, err := w.conn.Client(kgo.ConsumeTopics("out"), kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer cl.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), within)
+	defer cancel()
+	var got []*kgo.Record
+	for len(got) < want && ctx.Err() == nil {
+		got = append(got, cl.PollFetches(ctx).Records()...)
+	}
+	more, cancel2 := context.WithTimeout(context.Background(), 300*time.Millisecond)
+	defer cancel2()
+	got = append(got, cl.PollFetches(more).Records()...)
+	return got
+}
+
+// exactlyOnce checks that each input has one output and that the counts of each key are 1, 2, 3 ... in order.
+func (w *world) exactlyOnce(inputs int, within time.Duration) {
+	w.t.Helper()
+	got := w.outputs(inputs, within)
+	seen, last := map[string]int{}, map[string]int{}
+	for _, r := range got {
+		var in, n int
+		var rule string
+		if _, err := fmt.Sscanf(string(r.Value), "%d:%d:%s", &in, &n, &rule); err != nil {
+			_, _ = fmt.Sscanf(string(r.Value), "%d:%d:", &in, &n)
+		}
+		seen[strconv.Itoa(in)]++
+		if n != last[string(r.Key)]+1 {
+			w.t.Errorf("key %s: count %d follows %d", r.Key, n, last[string(r.Key)])
+		}
+		last[string(r.Key)] = n
+	}
+	if len(got) != inputs || len(seen) != inputs {
+		w.t.Fatalf("%d outputs for %d of %d inputs", len(got), len(seen), inputs)
+	}
+}
+
+func TestExactlyOnceOverRestarts(t *testing.T) {
+	w := newWorld(t)
+	n := w.start("a")
+	w.publish("in", 500, 0)
+	w.exactlyOnce(500, 20*time.Second)
+	n.stop(t)
+	w.publish("in", 500, 500)
+	n = w.start("a")
+	w.exactlyOnce(1000, 20*time.Second)
+	w.publish("in", 5000, 1000)
+	n.kill(t)
+	w.start("a")
+	w.exactlyOnce(6000, 30*time.Second)
+}
+
+func TestExactlyOnceOverScaling(t *testing.T) {
+	w := newWorld(t)
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Add(1)
+	total := 0
+	go func() {
+		defer wg.Done()
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				w.publish("in", 100, total)
+				total += 100
+			}
+		}
+	}()
+	a := w.start("a")
+	w.outputs(100, 20*time.Second)
+	b, c := w.start("b"), w.start("c")
+	until(t, 30*time.Second, "three nodes share the partitions", func() bool {
+		return len(a.engine.Status().Partitions) < parts && len(b.engine.Status().Partitions) > 0 && len(c.engine.Status().Partitions) > 0
+	})
+	for _, n := range []*node{b, c} {
+		n.stop(t)
+		if err := n.engine.Leave(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	until(t, 30*time.Second, "one node has all partitions", func() bool { return len(a.engine.Status().Partitions) == parts && a.engine.Status().State == "running" })
+	close(stop)
+	wg.Wait()
+	w.exactlyOnce(total, 60*time.Second)
+}
+
+func until(t *testing.T, within time.Duration, what string, ok func() bool) {
+	t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(within); !ok(); <-tick.C {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within %s: %s", within, what)
+		}
+	}
+}
+
+func TestAbortedTransactionsAreTriedAgain(t *testing.T) {
+	for _, key := range []kmsg.Key{kmsg.EndTxn, kmsg.TxnOffsetCommit, kmsg.Produce} {
+		t.Run(key.Name(), func(t *testing.T) {
+			w := newWorld(t)
+			w.start("a")
+			w.publish("in", 100, 0)
+			w.exactlyOnce(100, 20*time.Second)
+			fails := 0
+			w.cluster.ControlKey(int16(key), func(req kmsg.Request) (kmsg.Response, error, bool) {
+				w.cluster.KeepControl()
+				if p, ok := req.(*kmsg.ProduceRequest); ok && p.TransactionID == nil {
+					return nil, nil, false
+				}
+				if fails++; fails%4 != 1 || fails > 20 {
+					return nil, nil, false
+				}
+				return refuse(req), nil, true
+			})
+			w.publish("in", 900, 100)
+			w.exactlyOnce(1000, 60*time.Second)
+			if fails == 0 {
+				t.Fatal("the fault was never met")
+			}
+		})
+	}
+}
+
+// refuse answers a request with an error that the client cannot retry by itself.
+func refuse(req kmsg.Request) kmsg.Response {
+	switch req := req.(type) {
+	case *kmsg.EndTxnRequest:
+		resp := req.ResponseKind().(*kmsg.EndTxnResponse)
+		resp.ErrorCode = kerr.UnknownServerError.Code
+		return resp
+	case *kmsg.TxnOffsetCommitRequest:
+		resp := req.ResponseKind().(*kmsg.TxnOffsetCommitResponse)
+		for _, t := range req.Topics {
+			rt := kmsg.NewTxnOffsetCommitResponseTopic()
+			rt.Topic = t.Topic
+			for _, p := range t.Partitions {
+				rp := kmsg.NewTxnOffsetCommitResponseTopicPartition()
+				rp.Partition, rp.ErrorCode = p.Partition, kerr.UnknownServerError.Code
+				rt.Partitions = append(rt.Partitions, rp)
+			}
+			resp.Topics = append(resp.Topics, rt)
+		}
+		return resp
+	case *kmsg.ProduceRequest:
+		resp := req.ResponseKind().(*kmsg.ProduceResponse)
+		for _, t := range req.Topics {
+			rt := kmsg.NewProduceResponseTopic()
+			rt.Topic, rt.TopicID = t.Topic, t.TopicID
+			for _, p := range t.Partitions {
+				rp := kmsg.NewProduceResponseTopicPartition()
+				rp.Partition, rp.ErrorCode = p.Partition, kerr.MessageTooLarge.Code
+				rt.Partitions = append(rt.Partitions, rp)
+			}
+			resp.Topics = append(resp.Topics, rt)
+		}
+		return resp
+	}
+	return nil
+}
+
+func TestLeaseHoldsDecisions(t *testing.T) {
+	w := newWorld(t)
+	w.age = 300 * time.Millisecond
+	w.publish("rules-table", 1, 0)
+	n := w.start("a")
+	w.publish("in", 10, 0)
+	w.exactlyOnce(10, 20*time.Second)
+	w.mu.Lock()
+	w.hold = true
+	w.mu.Unlock()
+	until(t, 10*time.Second, "readiness shows the lost lease", func() bool { return !n.engine.Status().Leased })
+	w.publish("in", 10, 10)
+	if got := w.outputs(11, time.Second); len(got) != 10 {
+		t.Fatalf("%d outputs while the table is not confirmed, want 10", len(got))
+	}
+	w.mu.Lock()
+	w.hold = false
+	w.mu.Unlock()
+	w.exactlyOnce(20, 20*time.Second)
+}

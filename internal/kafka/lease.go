@@ -1,0 +1,56 @@
+package kafka
+
+import "time"
+
+// lease is what one group, or one view, decides on (DESIGN.md 3.2). goka's joined tables and views catch up in goroutines
+// of their own, and when their fetches fail they go on answering from what they have, without limit. So whoever decides may
+// do so only while every table partition that it uses is confirmed current: what has been applied here reaches the last
+// stable offset that the partition's leader gave in answer to a question asked at time t, and now - t < age.
+//
+// A reader of committed data has seen nothing at or above a last stable offset that a leader gives later, and that offset
+// never goes back (KIP-207 holds it over a failover). So a decision made on a table confirmed at t has used every change
+// that anybody could have read before t.
+//
+// The questions are the reader's own fetches: a leader answers each within age/8, with its last stable offset, also when
+// there is nothing new. (A prototype asked by ListOffsets beside them: twice the requests, and no better an answer.)
+type lease struct {
+	age    time.Duration
+	reader *reader
+	tables *tables
+	views  []string // table topics held whole
+	joins  []string // table topics joined: the deciding partition's own number
+}
+
+// oldest returns the oldest confirmation among the tables that partition p decides on; the zero time when one of them is
+// not confirmed at all. With no tables it is now.
+func (l *lease) oldest(p int32) time.Time {
+	t := time.Now()
+	take := func(tb *table) {
+		var c time.Time
+		if tb != nil {
+			c = l.reader.confirmed(tb.topic, tb.partition, tb.applied()+1)
+		}
+		if c.Before(t) {
+			t = c
+		}
+	}
+	for _, topic := range l.joins {
+		take(l.tables.find(topic, p))
+	}
+	for _, topic := range l.views {
+		all := l.tables.all(topic)
+		if len(all) == 0 {
+			return time.Time{}
+		}
+		for _, tb := range all {
+			take(tb)
+		}
+	}
+	return t
+}
+
+// fresh says whether partition p may decide now, and the confirmation that it would decide on.
+func (l *lease) fresh(p int32) (time.Time, bool) {
+	t := l.oldest(p)
+	return t, time.Since(t) < l.age
+}

@@ -1,0 +1,318 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/IBM/sarama"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// reader reads table partitions for goka (it is goka's sarama.Consumer) and confirms how current they are, for the lease.
+//
+// It fetches by itself instead of through a consuming client, for two things that such a client keeps to itself: the
+// position after batches that hold no record (markers, aborted data, what compaction took), which goka's recovery must see
+// or it waits for ever, and the last stable offset in each answer together with the time of its question, also when nothing
+// new came. One loop runs for each leader, so a broker that does not answer stops only its own partitions.
+type reader struct {
+	client *kgo.Client
+	admin  *kadm.Client
+	log    *slog.Logger
+	wait   time.Duration // longest time the leader may sit on an empty answer
+	hold   func(topic string, partition int32) bool
+
+	ctx    context.Context
+	cancel context.CancelFunc
+	done   sync.WaitGroup
+
+	mu      sync.Mutex
+	feeds   map[string]map[int32]*feed
+	leaders map[int32]bool // with a loop
+	ids     map[string][16]byte
+	names   map[[16]byte]string
+	changed chan struct{} // closed and replaced when feeds or leaders change
+}
+
+const (
+	feedQueue   = 4096 // records that may wait for goka before the partition is left out of the next fetch
+	fetchBytes  = 32 << 20
+	fetchPerTP  = 1 << 20
+	metadataAge = 200 * time.Millisecond // between two look-ups of leaders while some are unknown
+)
+
+// newReader starts a reader. hold is a fault for tests: a partition for which it is true gets no answers; nil: none.
+func newReader(c Connection, age time.Duration, log *slog.Logger, hold func(string, int32) bool) (*reader, error) {
+	client, err := c.Client(kgo.MetadataMinAge(metadataAge))
+	if err != nil {
+		return nil, err
+	}
+	r := &reader{client: client, admin: kadm.NewClient(client), log: log, wait: age / 8, hold: hold,
+		feeds: map[string]map[int32]*feed{}, leaders: map[int32]bool{}, ids: map[string][16]byte{}, names: map[[16]byte]string{},
+		changed: make(chan struct{})}
+	r.ctx, r.cancel = context.WithCancel(context.Background())
+	r.done.Add(1)
+	go r.lead()
+	return r, nil
+}
+
+func (r *reader) close() {
+	r.cancel()
+	r.done.Wait()
+	r.client.Close()
+}
+
+// signal wakes every loop; the caller holds mu.
+func (r *reader) signal() {
+	close(r.changed)
+	r.changed = make(chan struct{})
+}
+
+// add begins to feed a partition from offset.
+func (r *reader) add(topic string, partition int32, offset int64) (*feed, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.feeds[topic] == nil {
+		r.feeds[topic] = map[int32]*feed{}
+	}
+	if old := r.feeds[topic][partition]; old != nil && !old.closed() {
+		return nil, fmt.Errorf("read %s/%d: it is being read already", topic, partition)
+	}
+	f := newFeed(r, topic, partition, offset)
+	r.feeds[topic][partition] = f
+	r.signal()
+	return f, nil
+}
+
+func (r *reader) remove(f *feed) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.feeds[f.topic][f.partition] == f {
+		delete(r.feeds[f.topic], f.partition)
+	}
+}
+
+// confirmed returns the latest time at which the partition was known to end at or before next.
+func (r *reader) confirmed(topic string, partition int32, next int64) time.Time {
+	r.mu.Lock()
+	f := r.feeds[topic][partition]
+	r.mu.Unlock()
+	if f == nil {
+		return time.Time{}
+	}
+	return f.confirmed(next)
+}
+
+// lead looks up the leader of each fed partition that has none, and runs one fetch loop for each leader.
+func (r *reader) lead() {
+	defer r.done.Done()
+	for r.ctx.Err() == nil {
+		r.mu.Lock()
+		changed := r.changed
+		want := map[string]bool{}
+		for t, ps := range r.feeds {
+			for _, f := range ps {
+				if f.leader < 0 {
+					want[t] = true
+				}
+			}
+		}
+		r.mu.Unlock()
+		if len(want) == 0 {
+			select {
+			case <-changed:
+			case <-r.ctx.Done():
+			}
+			continue
+		}
+		if err := r.lookUp(want); err != nil && r.ctx.Err() == nil {
+			r.log.Warn("look up the leaders of table partitions: retrying", "error", err)
+		}
+		select {
+		case <-time.After(metadataAge):
+		case <-r.ctx.Done():
+		}
+	}
+}
+
+func (r *reader) lookUp(topics map[string]bool) error {
+	names := make([]string, 0, len(topics))
+	for t := range topics {
+		names = append(names, t)
+	}
+	ctx, cancel := context.WithTimeout(r.ctx, 10*time.Second)
+	defer cancel()
+	meta, err := r.admin.Metadata(ctx, names...)
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for name, t := range meta.Topics {
+		if t.Err != nil {
+			err = fmt.Errorf("topic %s: %w", name, t.Err)
+			continue
+		}
+		r.ids[name], r.names[t.ID] = t.ID, name
+		for p, d := range t.Partitions {
+			f := r.feeds[name][p]
+			if f == nil || f.leader >= 0 || d.Leader < 0 {
+				continue
+			}
+			f.leader = d.Leader
+			if !r.leaders[d.Leader] {
+				r.leaders[d.Leader] = true
+				r.done.Add(1)
+				go r.fetchLoop(d.Leader)
+			}
+		}
+	}
+	r.signal()
+	return err
+}
+
+func (r *reader) fetchLoop(leader int32) {
+	defer r.done.Done()
+	for r.ctx.Err() == nil {
+		r.mu.Lock()
+		changed := r.changed
+		req, feeds := r.request(leader)
+		r.mu.Unlock()
+		if len(feeds) == 0 {
+			select {
+			case <-changed:
+			case <-time.After(r.wait): // a full feed may have room again
+			case <-r.ctx.Done():
+			}
+			continue
+		}
+		asked := time.Now()
+		ctx, cancel := context.WithTimeout(r.ctx, 5*time.Second+r.wait)
+		res, err := r.client.Broker(int(leader)).Request(ctx, req)
+		cancel()
+		if err == nil {
+			resp := res.(*kmsg.FetchResponse)
+			if err = kerr.ErrorForCode(resp.ErrorCode); err == nil {
+				r.answer(resp, feeds, asked)
+				continue
+			}
+		}
+		if r.ctx.Err() != nil {
+			return
+		}
+		r.log.Warn("fetch table partitions: retrying", "broker", leader, "error", err)
+		r.mu.Lock()
+		for _, f := range feeds {
+			f.leader = -1
+		}
+		r.signal()
+		r.mu.Unlock()
+		select {
+		case <-time.After(metadataAge):
+		case <-r.ctx.Done():
+		}
+	}
+}
+
+// request builds a fetch of everything that this leader leads and goka has room for; the caller holds mu.
+func (r *reader) request(leader int32) (*kmsg.FetchRequest, []*feed) {
+	req := kmsg.NewPtrFetchRequest()
+	req.ReplicaID = -1
+	req.MaxWaitMillis = int32(r.wait.Milliseconds())
+	req.MinBytes = 1
+	req.MaxBytes = fetchBytes
+	req.IsolationLevel = 1 // read_committed
+	req.SessionEpoch = -1  // no fetch session
+	var feeds []*feed
+	for topic, ps := range r.feeds {
+		t := kmsg.NewFetchRequestTopic()
+		t.Topic, t.TopicID = topic, r.ids[topic]
+		for p, f := range ps {
+			if f.leader != leader || f.full() || (r.hold != nil && r.hold(topic, p)) {
+				continue
+			}
+			fp := kmsg.NewFetchRequestTopicPartition()
+			fp.Partition = p
+			fp.FetchOffset = f.next
+			fp.PartitionMaxBytes = fetchPerTP
+			t.Partitions = append(t.Partitions, fp)
+			feeds = append(feeds, f)
+		}
+		if len(t.Partitions) > 0 {
+			req.Topics = append(req.Topics, t)
+		}
+	}
+	return req, feeds
+}
+
+func (r *reader) answer(resp *kmsg.FetchResponse, asked []*feed, at time.Time) {
+	for i := range resp.Topics {
+		t := &resp.Topics[i]
+		r.mu.Lock()
+		name := t.Topic
+		if name == "" {
+			name = r.names[t.TopicID]
+		}
+		r.mu.Unlock()
+		for j := range t.Partitions {
+			p := &t.Partitions[j]
+			for _, f := range asked {
+				if f.topic == name && f.partition == p.Partition && (r.hold == nil || !r.hold(name, p.Partition)) {
+					r.take(f, p, at)
+				}
+			}
+		}
+	}
+}
+
+// take hands one partition's answer to its feed.
+func (r *reader) take(f *feed, p *kmsg.FetchResponseTopicPartition, at time.Time) {
+	switch err := kerr.ErrorForCode(p.ErrorCode); {
+	case err == nil:
+	case errors.Is(err, kerr.OffsetOutOfRange):
+		f.fail(fmt.Errorf("read %s/%d at offset %d: %w", f.topic, f.partition, f.next, err))
+		return
+	default: // leadership moved, or the topic is not there (any more): look again
+		r.mu.Lock()
+		f.leader = -1
+		r.signal()
+		r.mu.Unlock()
+		return
+	}
+	part, next := kgo.ProcessFetchPartition(kgo.ProcessFetchPartitionOpts{
+		KeepControlRecords: true, Offset: f.next, IsolationLevel: kgo.ReadCommitted(), Topic: f.topic, Partition: f.partition,
+	}, p, kgo.DefaultDecompressor(), nil)
+	if part.Err != nil {
+		f.fail(fmt.Errorf("read %s/%d at offset %d: %w", f.topic, f.partition, f.next, part.Err))
+		return
+	}
+	f.push(part.Records, next)
+	f.answered(at, p.LastStableOffset)
+}
+
+// The rest of sarama.Consumer, as far as goka uses it.
+
+// ConsumePartition feeds a table partition to goka.
+func (r *reader) ConsumePartition(topic string, partition int32, offset int64) (sarama.PartitionConsumer, error) {
+	if offset < 0 {
+		return nil, fmt.Errorf("read %s/%d: goka always names the offset, got %d", topic, partition, offset)
+	}
+	return r.add(topic, partition, offset)
+}
+
+// HighWaterMarks is used by goka for statistics only.
+func (r *reader) HighWaterMarks() map[string]map[int32]int64 { return nil }
+
+func (r *reader) Topics() ([]string, error)          { return nil, nil }
+func (r *reader) Partitions(string) ([]int32, error) { return nil, nil }
+func (r *reader) Close() error                       { return nil }
+func (r *reader) Pause(map[string][]int32)           {}
+func (r *reader) Resume(map[string][]int32)          {}
+func (r *reader) PauseAll()                          {}
+func (r *reader) ResumeAll()                         {}

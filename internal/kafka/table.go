@@ -1,0 +1,235 @@
+package kafka
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/lovoo/goka/storage"
+)
+
+// table holds the rows of one partition of one table topic in memory, behind goka's storage.Storage.
+//
+// Committed rows live as long as the process: goka closes its storage at every rebalance and opens it again, and then reads
+// from the changelog only what came since. Writes of a group to its own table stand in an overlay until the engine says
+// that their transaction committed (apply) or did not (drop). So the rows may be behind the changelog, never ahead of it.
+//
+// It is safe for concurrent use.
+type table struct {
+	topic     string
+	partition int32
+	own       bool // the group's own table: writes after recovery go to the overlay
+
+	mu        sync.RWMutex
+	rows      *arena
+	offset    int64             // of the last changelog record applied; -1: none
+	overlay   map[string][]byte // a nil value is a deletion
+	recovered bool
+	open      bool
+	closedAt  time.Time
+	loaded    int64            // changelog records applied since the process started: what a rebalance re-reads shows here
+	changed   func(key string) // told after a committed row changed; may be nil
+}
+
+var errTableClosed = errors.New("table is closed: its partition is no longer assigned to this session")
+
+func newTable(topic string, partition int32, own bool, changed func(string)) *table {
+	return &table{topic: topic, partition: partition, own: own, rows: newArena(), offset: -1, changed: changed}
+}
+
+// Open begins a session of goka's with the table.
+func (t *table) Open() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.open, t.recovered = true, false
+	t.overlay = nil
+	return nil
+}
+
+// Close ends the session; committed rows stay.
+func (t *table) Close() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.open = false
+	t.closedAt = time.Now()
+	t.overlay = nil
+	return nil
+}
+
+// forget drops all rows when the table has been closed for longer than keep: Kafka may by then have compacted away
+// tombstones that were never read here, and a deleted row would live again (delete.retention.ms is a day by default).
+func (t *table) forget(keep time.Duration, now time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.open && !t.closedAt.IsZero() && now.Sub(t.closedAt) > keep {
+		t.rows, t.offset, t.closedAt = newArena(), -1, time.Time{}
+	}
+}
+
+// Has says whether the key has a row.
+func (t *table) Has(key string) (bool, error) {
+	v, err := t.Get(key)
+	return v != nil, err
+}
+
+// Get returns the row, the group's own uncommitted write included; nil when there is none. The bytes are never changed.
+func (t *table) Get(key string) ([]byte, error) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	if !t.open {
+		return nil, fmt.Errorf("read %s/%d: %w", t.topic, t.partition, errTableClosed)
+	}
+	if v, ok := t.overlay[key]; ok {
+		return v, nil
+	}
+	v, _ := t.rows.get(key)
+	return v, nil
+}
+
+// committed returns the row as the changelog has it, also between sessions.
+func (t *table) committed(key string) []byte {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	v, _ := t.rows.get(key)
+	return v
+}
+
+// Set writes a row: into the overlay for a group's own recovered table, else into the rows.
+func (t *table) Set(key string, value []byte) error {
+	if value == nil {
+		return fmt.Errorf("write %s/%d: a row cannot be nil", t.topic, t.partition)
+	}
+	return t.write(key, value)
+}
+
+// Delete removes a row.
+func (t *table) Delete(key string) error { return t.write(key, nil) }
+
+func (t *table) write(key string, value []byte) error {
+	t.mu.Lock()
+	if !t.open {
+		t.mu.Unlock()
+		return fmt.Errorf("write %s/%d: %w", t.topic, t.partition, errTableClosed)
+	}
+	if t.own && t.recovered {
+		if t.overlay == nil {
+			t.overlay = map[string][]byte{}
+		}
+		t.overlay[key] = value
+		t.mu.Unlock()
+		return nil
+	}
+	if key != controlKey {
+		t.rows.set(key, value)
+	}
+	t.mu.Unlock()
+	if t.changed != nil && key != controlKey {
+		t.changed(key)
+	}
+	return nil
+}
+
+// apply makes the overlay part of the rows; last is the changelog offset of its last record, -1 for none.
+func (t *table) apply(last int64) {
+	t.mu.Lock()
+	overlay := t.overlay
+	t.overlay = nil
+	for k, v := range overlay {
+		t.rows.set(k, v)
+	}
+	if last > t.offset {
+		t.offset = last
+	}
+	t.mu.Unlock()
+	if t.changed != nil {
+		for k := range overlay {
+			t.changed(k)
+		}
+	}
+}
+
+// drop forgets the overlay.
+func (t *table) drop() {
+	t.mu.Lock()
+	t.overlay = nil
+	t.mu.Unlock()
+}
+
+// GetOffset returns the offset of the last changelog record applied, or def.
+func (t *table) GetOffset(def int64) (int64, error) {
+	if o := t.applied(); o >= 0 {
+		return o, nil
+	}
+	return def, nil
+}
+
+// SetOffset records that the changelog has been applied up to and with this offset. goka calls it while it loads and
+// catches up; for a group's own writes the engine does it at commit.
+func (t *table) SetOffset(offset int64) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.open {
+		return fmt.Errorf("write %s/%d: %w", t.topic, t.partition, errTableClosed)
+	}
+	t.loaded++
+	if offset > t.offset {
+		t.offset = offset
+	}
+	return nil
+}
+
+func (t *table) applied() int64 {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.offset
+}
+
+// MarkRecovered ends the loading of a group's own table: writes go to the overlay from here on.
+func (t *table) MarkRecovered() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.recovered = true
+	return nil
+}
+
+// Iterator goes over a snapshot of the rows, the overlay included, in key order.
+func (t *table) Iterator() (storage.Iterator, error) { return t.IteratorWithRange(nil, nil) }
+
+// IteratorWithRange goes over the keys in [start, limit); nil is unbounded.
+func (t *table) IteratorWithRange(start, limit []byte) (storage.Iterator, error) {
+	t.mu.RLock()
+	keys := t.rows.keys()
+	t.mu.RUnlock()
+	from, to := 0, len(keys)
+	for from < to && start != nil && keys[from] < string(start) {
+		from++
+	}
+	for to > from && limit != nil && keys[to-1] >= string(limit) {
+		to--
+	}
+	return &tableIterator{t: t, keys: keys[from:to], at: -1}, nil
+}
+
+type tableIterator struct {
+	t    *table
+	keys []string
+	at   int
+}
+
+func (i *tableIterator) Next() bool {
+	i.at++
+	return i.at < len(i.keys)
+}
+func (i *tableIterator) Err() error             { return nil }
+func (i *tableIterator) Key() []byte            { return []byte(i.keys[i.at]) }
+func (i *tableIterator) Value() ([]byte, error) { return i.t.Get(i.keys[i.at]) }
+func (i *tableIterator) Release()               { i.keys = nil }
+func (i *tableIterator) Seek(key []byte) bool {
+	for i.at = -1; i.at+1 < len(i.keys); i.at++ {
+		if i.keys[i.at+1] >= string(key) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,108 @@
+package kafka
+
+import (
+	"sync"
+	"time"
+
+	"github.com/lovoo/goka/storage"
+)
+
+// controlKey stands for a changelog offset that holds no row (a transaction marker, or what compaction took away): goka's
+// recovery counts records, so it is handed one. No row can have the key: it is not valid UTF-8 text of ours.
+const controlKey = "\x00"
+
+// keepClosed is how long the rows of a partition that moved away are kept for its return; see table.forget.
+const keepClosed = time.Hour
+
+// tables are the table partitions that one group or one view holds. Safe for concurrent use.
+type tables struct {
+	own     string // the group's own table topic; empty: none
+	changed func(topic, key string)
+
+	mu sync.RWMutex
+	m  map[string]map[int32]*table
+}
+
+func newTables(own string, changed func(topic, key string)) *tables {
+	return &tables{own: own, changed: changed, m: map[string]map[int32]*table{}}
+}
+
+// builder is goka's storage.Builder: the same table each time, with the rows it had.
+func (ts *tables) builder() storage.Builder {
+	return func(topic string, partition int32) (storage.Storage, error) {
+		ts.mu.Lock()
+		defer ts.mu.Unlock()
+		if ts.m[topic] == nil {
+			ts.m[topic] = map[int32]*table{}
+		}
+		t := ts.m[topic][partition]
+		if t == nil {
+			var changed func(string)
+			if ts.changed != nil {
+				changed = func(key string) { ts.changed(topic, key) }
+			}
+			t = newTable(topic, partition, topic == ts.own, changed)
+			ts.m[topic][partition] = t
+		}
+		t.forget(keepClosed, time.Now())
+		return t, nil
+	}
+}
+
+func (ts *tables) find(topic string, partition int32) *table {
+	ts.mu.RLock()
+	defer ts.mu.RUnlock()
+	return ts.m[topic][partition]
+}
+
+func (ts *tables) all(topic string) []*table {
+	ts.mu.RLock()
+	defer ts.mu.RUnlock()
+	list := make([]*table, 0, len(ts.m[topic]))
+	for _, t := range ts.m[topic] {
+		list = append(list, t)
+	}
+	return list
+}
+
+// row returns the committed row of a key in a table held whole; nil when there is none.
+func (ts *tables) row(topic, key string) []byte {
+	ts.mu.RLock()
+	n := int32(len(ts.m[topic]))
+	ts.mu.RUnlock()
+	if n == 0 {
+		return nil
+	}
+	if t := ts.find(topic, Partition([]byte(key), n)); t != nil {
+		return t.committed(key)
+	}
+	return nil
+}
+
+// each calls f with every committed row of a table held whole.
+func (ts *tables) each(topic string, f func(key string, row []byte)) {
+	for _, t := range ts.all(topic) {
+		t.mu.RLock()
+		keys := t.rows.keys()
+		t.mu.RUnlock()
+		for _, k := range keys {
+			if row := t.committed(k); row != nil {
+				f(k, row)
+			}
+		}
+	}
+}
+
+// loaded counts the changelog records applied since the process started.
+func (ts *tables) loaded() (n int64) {
+	ts.mu.RLock()
+	defer ts.mu.RUnlock()
+	for _, ps := range ts.m {
+		for _, t := range ps {
+			t.mu.RLock()
+			n += t.loaded
+			t.mu.RUnlock()
+		}
+	}
+	return n
+}

@@ -1,0 +1,96 @@
+package kafka
+
+import (
+	"context"
+	"fmt"
+	"sort"
+	"time"
+
+	"github.com/IBM/sarama"
+	"github.com/lovoo/goka"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// topicManager answers goka's questions about topics. It creates none: every topic has a wanted configuration, which
+// `topics apply` sets (topics.go), and a topic that goka made by itself would keep its data for an hour.
+type topicManager struct{ admin *kadm.Client }
+
+const adminTimeout = 30 * time.Second
+
+func topicManagerBuilder(c Connection) goka.TopicManagerBuilder {
+	return func([]string) (goka.TopicManager, error) {
+		cl, err := c.Client(kgo.MetadataMinAge(metadataAge))
+		if err != nil {
+			return nil, err
+		}
+		return &topicManager{kadm.NewClient(cl)}, nil
+	}
+}
+
+// Partitions lists a topic's partition numbers, ascending; a topic that is not there is an error that says what to do.
+func (m *topicManager) Partitions(topic string) ([]int32, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), adminTimeout)
+	defer cancel()
+	listed, err := m.admin.ListTopics(ctx, topic)
+	if err != nil {
+		return nil, fmt.Errorf("list topic %s: %w", topic, err)
+	}
+	if err := listed[topic].Err; err != nil {
+		return nil, fmt.Errorf("list topic %s: %w (run: civicbus topics apply)", topic, err)
+	}
+	ps := listed[topic].Partitions.Numbers()
+	sort.Slice(ps, func(i, j int) bool { return ps[i] < ps[j] })
+	return ps, nil
+}
+
+// EnsureTableExists checks the partition count.
+func (m *topicManager) EnsureTableExists(topic string, n int) error {
+	return m.EnsureTopicExists(topic, n, 0, nil)
+}
+
+// EnsureStreamExists checks the partition count.
+func (m *topicManager) EnsureStreamExists(topic string, n int) error {
+	return m.EnsureTopicExists(topic, n, 0, nil)
+}
+
+// EnsureTopicExists checks the partition count.
+func (m *topicManager) EnsureTopicExists(topic string, n, _ int, _ map[string]string) error {
+	ps, err := m.Partitions(topic)
+	if err != nil {
+		return err
+	}
+	if len(ps) != n {
+		return fmt.Errorf("topic %s has %d partitions, want %d as the group's other topics", topic, len(ps), n)
+	}
+	return nil
+}
+
+// GetOffset returns the first offset (sarama.OffsetOldest) or the end of the log, uncommitted records included: recovery
+// must wait for a transaction that the partition's previous owner was still committing.
+func (m *topicManager) GetOffset(topic string, partition int32, at int64) (int64, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), adminTimeout)
+	defer cancel()
+	list := m.admin.ListEndOffsets
+	if at == sarama.OffsetOldest {
+		list = m.admin.ListStartOffsets
+	}
+	offsets, err := list(ctx, topic)
+	if err != nil {
+		return 0, fmt.Errorf("list offsets of %s: %w", topic, err)
+	}
+	o, ok := offsets.Lookup(topic, partition)
+	if !ok {
+		return 0, fmt.Errorf("list offsets of %s: no partition %d", topic, partition)
+	}
+	if o.Err != nil {
+		return 0, fmt.Errorf("list offsets of %s/%d: %w", topic, partition, o.Err)
+	}
+	return o.Offset, nil
+}
+
+// Close closes the client.
+func (m *topicManager) Close() error {
+	m.admin.Close()
+	return nil
+}

@@ -1,0 +1,62 @@
+package topology
+
+import (
+	"fmt"
+
+	"github.com/lovoo/goka"
+)
+
+// Bytes is the codec of every edge: values stay bytes until the callback decodes them, so that bad bytes are a value that
+// becomes a dead letter, not an error that stops the processor (goka stops on a codec error).
+type Bytes struct{}
+
+// Encode passes a []byte through.
+func (Bytes) Encode(v any) ([]byte, error) {
+	b, ok := v.([]byte)
+	if !ok {
+		return nil, fmt.Errorf("encode %T as bytes: want []byte", v)
+	}
+	return b, nil
+}
+
+// Decode passes the bytes through; the callback must not keep them beyond its return unless it copies.
+func (Bytes) Decode(b []byte) (any, error) { return b, nil }
+
+// Callbacks holds one goka callback per input topic of a group.
+type Callbacks map[string]goka.ProcessCallback
+
+// Build turns a group of the map into a goka graph. A missing or surplus callback is an error: a topic that nobody
+// handles would be consumed and forgotten.
+func Build(g Group, callbacks Callbacks) (*goka.GroupGraph, error) {
+	var edges []goka.Edge
+	for _, s := range g.In {
+		cb := callbacks[s.Name]
+		if cb == nil {
+			return nil, fmt.Errorf("build group %s: no callback for its input %s", g.Name, s.Name)
+		}
+		edges = append(edges, goka.Input(goka.Stream(s.Name), Bytes{}, cb))
+	}
+	if len(callbacks) != len(g.In) {
+		return nil, fmt.Errorf("build group %s: %d callbacks for %d inputs", g.Name, len(callbacks), len(g.In))
+	}
+	for _, j := range g.Join {
+		edges = append(edges, goka.Join(goka.Table(TableTopic(j)), Bytes{}))
+	}
+	for _, l := range g.Lookup {
+		edges = append(edges, goka.Lookup(goka.Table(TableTopic(l)), Bytes{}))
+	}
+	for _, s := range g.Out {
+		edges = append(edges, goka.Output(goka.Stream(s.Name), Bytes{}))
+	}
+	for _, s := range g.OutEach {
+		edges = append(edges, goka.Output(goka.Stream(s.Name), Bytes{}))
+	}
+	if g.Table != "" {
+		edges = append(edges, goka.Persist(Bytes{}))
+	}
+	graph := goka.DefineGroup(goka.Group(g.Name), edges...)
+	if err := graph.Validate(); err != nil {
+		return nil, fmt.Errorf("build group %s: %w", g.Name, err)
+	}
+	return graph, nil
+}

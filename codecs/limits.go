@@ -9,9 +9,9 @@ const (
 	MaxSchemaDepth    = 64       // nested types in a schema, and nested JSON twice that
 	MaxSchemaFields   = 10_000   // record fields in a schema
 	MaxBodyBytes      = 16 << 20 // of an Avro body
-	MaxDepth          = 128      // nested values in a body: recursive types end here
+	MaxDepth          = 256      // nested records, arrays, maps and unions in a body: recursive types end here
 	MaxEmptyItems     = 4_096    // items that take no byte (null, empty record, fixed of 0) in one body
-	MaxBlockItems     = 1 << 20  // items of one array or map block
+	MaxBlockItems     = 1 << 20  // items of one array or map
 	maxProgramOps     = 100_000  // compiled steps of one schema
 	maxAddressedPaths = 20_000   // of Schema.Leaves
 )

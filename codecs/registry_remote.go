@@ -18,7 +18,9 @@ const (
 )
 
 // remoteStore is a registry behind Confluent's REST API.
-type remoteStore struct{ client *srclient.SchemaRegistryClient }
+type remoteStore struct {
+	client *srclient.SchemaRegistryClient
+}
 
 func (s *remoteStore) schema(id int32) (string, error) {
 	got, err := s.client.GetSchema(int(id))

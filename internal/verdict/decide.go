@@ -1,0 +1,281 @@
+package verdict
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"civicbus/codecs"
+)
+
+// Words of the domain rows that decisions turn on.
+const (
+	BasisConsent         = "consent"
+	BasisLegalObligation = "legal_obligation"
+
+	CategoryCommand = "command"
+
+	StatusActive     = "active"
+	StatusActivating = "activating"
+	StatusRevoked    = "revoked"
+
+	GrantGiven     = "given"
+	GrantRefused   = "refused"
+	GrantWithdrawn = "withdrawn"
+	GrantExpired   = "expired"
+
+	// RestrictionUnreadable stands in the Consents of Unreadable, and in no row.
+	RestrictionUnreadable = "unreadable"
+)
+
+// Unreadable stands for a subject's consents that could not be decoded: every verdict is a denial.
+func Unreadable() *codecs.Consents {
+	return &codecs.Consents{Version: -1, Restriction: RestrictionUnreadable}
+}
+
+// scratch is what one Decide needs for itself.
+type scratch struct {
+	values []codecs.Value // by slot
+	local  []codecs.Value // by path of one filter
+	key    []byte
+	found  []*entry
+}
+
+func (s *scratch) sized(slots int) []codecs.Value {
+	if cap(s.values) < slots {
+		s.values = make([]codecs.Value, slots)
+	}
+	return s.values[:slots]
+}
+
+// gather collects the values of one entry's filter.
+func (s *scratch) gather(en *entry, values []codecs.Value) []codecs.Value {
+	s.local = s.local[:0]
+	for _, slot := range en.slots {
+		s.local = append(s.local, values[slot])
+	}
+	return s.local
+}
+
+// Decide appends one Verdict for each subscription whose type, role and filter match the event, ordered by
+// subscription id, and answers dst. c is the subject's consents: nil if there is no row, Unreadable() if it is not
+// readable. Every validity is tested at now. An event of a type or role that the catalog does not have gets no
+// verdict, as does a subscription of another organisation than a command's recipient.
+//
+// A filter is first evaluated on the whole event, so that a denial is on record also where nothing is granted; what
+// would be permitted is evaluated once more on the permitted fields alone (ReasonFilterUnknown).
+//
+// An organisation's own subscriptions do receive the events that it published: it may need them in the bus's order.
+// Where that would loop, the one who answers events must not answer its own.
+//
+// It may be called by many goroutines at once, each with its own dst and ev.
+func (s *Snapshot) Decide(dst []Verdict, ev *Event, c *codecs.Consents, now time.Time) []Verdict {
+	ev.Malformed = nil
+	t, role := s.typeAndRole(ev)
+	index, ok := at(s.indexes, hashText(s.seed, ev.Type), ev.Type)
+	if role == nil || !ok {
+		return dst
+	}
+	sc := s.pool.Get().(*scratch)
+	defer s.pool.Put(sc)
+	values := sc.sized(len(index.slots))
+	if err := index.walkers.of(ev.Schema).read(ev, values); err != nil {
+		ev.Malformed = err
+		return dst
+	}
+	sc.found, sc.key = index.roles[role.Name].candidates(sc.found[:0], s.seed, values, sc.key)
+	if role == &t.row.Roles[0] {
+		sc.found, sc.key = index.roles[""].candidates(sc.found, s.seed, values, sc.key)
+	}
+	matched := sc.found[:0]
+	for _, en := range sc.found {
+		if t.row.Category == CategoryCommand && en.sub.row.Subscriber != ev.Recipient {
+			continue
+		}
+		f := en.sub.filter
+		if f.root.eval(f.paths, ev.Schema, sc.gather(en, values)) == True {
+			matched = append(matched, en)
+		}
+	}
+	slices.SortFunc(matched, func(a, b *entry) int { return cmp.Compare(a.sub.row.ID, b.sub.row.ID) })
+	p := t.plan(ev.Schema, role)
+	for _, en := range matched {
+		d := decision{snapshot: s, event: ev, consents: c, now: now.UnixMilli(), eventType: t, plan: p, entry: en}
+		v := d.decide()
+		if v.Permit && !d.seesFilter(sc.gather(en, values)) {
+			v = d.deny(ReasonFilterUnknown)
+		}
+		dst = append(dst, v)
+	}
+	return dst
+}
+
+// DecideOne decides for one subscription, as Decide would at this moment: before a webhook attempt, a redrive, a replay or
+// an HTTP read. ok is false if there is no such subscription, its row or the type's is gone, or the body is malformed
+// (ev.Malformed). Where the event does not match it, or a command names another organisation, the verdict is a
+// denial that says so.
+func (s *Snapshot) DecideOne(ev *Event, subscription string, c *codecs.Consents, now time.Time) (v Verdict, ok bool) {
+	ev.Malformed = nil
+	sub, found := at(s.subs, hashText(s.seed, subscription), subscription)
+	if !found {
+		return Verdict{}, false
+	}
+	d := decision{snapshot: s, event: ev, consents: c, now: now.UnixMilli(), entry: &entry{sub: sub}}
+	i := slices.IndexFunc(sub.entries, func(en *entry) bool { return en.eventType == ev.Type })
+	t, role := s.typeAndRole(ev)
+	if role == nil || i < 0 || roleNamed(t.row, sub.row.Role) != role {
+		return d.deny(ReasonNotMatched), true
+	}
+	if t.row.Category == CategoryCommand && sub.row.Subscriber != ev.Recipient {
+		return d.deny(ReasonNotRecipient), true
+	}
+	values := make([]codecs.Value, len(sub.filter.paths))
+	if err := newWalker(sub.filter.paths, ev.Schema).read(ev, values); err != nil {
+		ev.Malformed = err
+		return Verdict{}, false
+	}
+	if sub.filter.root.eval(sub.filter.paths, ev.Schema, values) != True {
+		return d.deny(ReasonNotMatched), true
+	}
+	d.eventType, d.plan = t, t.plan(ev.Schema, role)
+	v = d.decide()
+	if v.Permit && !d.seesFilter(values) {
+		v = d.deny(ReasonFilterUnknown)
+	}
+	return v, true
+}
+
+func (s *Snapshot) typeAndRole(ev *Event) (*compiledType, *codecs.Role) {
+	t, ok := at(s.types, hashText(s.seed, ev.Type), ev.Type)
+	if !ok || ev.Role == "" {
+		return t, nil
+	}
+	return t, roleNamed(t.row, ev.Role)
+}
+
+// decision is one (event, subscription) on its way through the precedence.
+type decision struct {
+	snapshot  *Snapshot
+	event     *Event
+	consents  *codecs.Consents
+	now       int64 // Unix milliseconds
+	eventType *compiledType
+	plan      *plan
+	entry     *entry
+	trust     int64 // version of the trust row
+	seen      *fieldSet
+}
+
+// decide is the precedence of the bus, in this order; the first step that denies gives the reason:
+//
+//	active       the subscription is active (or activating: see ReasonSubscriptionNotActive)
+//	trust        its organisation is active, entitled to the type for this purpose and basis, certified now
+//	restriction  the subject is neither protected nor under erasure; this stops legal obligations too
+//	obligation   a legal obligation that is in force permits here: nothing below can stop it
+//	objection    the subject has not blocked this subscription
+//	list         the event's list of authorised subscribers, if it has one, names it; for consent only
+//	basis        a rule in force, or a grant that holds
+//
+// A permit may carry no field at all: then it is the envelope that is permitted.
+func (d *decision) decide() Verdict {
+	sub := d.entry.sub.row
+	if sub.Status != StatusActive && sub.Status != StatusActivating {
+		return d.deny(ReasonSubscriptionNotActive)
+	}
+	if reason := d.distrust(); reason != "" {
+		return d.deny(reason)
+	}
+	if d.consents != nil && d.consents.Restriction != "" {
+		if d.consents.Restriction == RestrictionUnreadable {
+			return d.deny(ReasonConsentsUnreadable)
+		}
+		return d.deny(ReasonRestricted)
+	}
+	rule := -1
+	if sub.Basis != BasisConsent {
+		rule = d.ruleInForce()
+	}
+	if rule >= 0 && sub.Basis == BasisLegalObligation {
+		return d.permitRule(rule)
+	}
+	if d.objected() {
+		return d.deny(ReasonObjected)
+	}
+	if sub.Basis == BasisConsent {
+		if d.event.HasList && !slices.Contains(d.event.Authorized, sub.Subscriber) {
+			return d.deny(ReasonNotInEventList)
+		}
+		return d.byGrant()
+	}
+	if rule < 0 {
+		return d.deny(ReasonRuleNotInForce)
+	}
+	return d.permitRule(rule)
+}
+
+func (d *decision) deny(reason string) Verdict {
+	return Verdict{Sub: d.entry.sub.row, Reason: reason, Basis: d.entry.sub.row.Basis, TrustVersion: d.trust}
+}
+
+// distrust gives the reason of the step trust; empty: the subscriber is trusted with this type.
+func (d *decision) distrust() string {
+	sub := d.entry.sub.row
+	org, ok := at(d.snapshot.orgs, hashText(d.snapshot.seed, sub.Subscriber), sub.Subscriber)
+	if !ok {
+		return ReasonSubscriberNotTrusted
+	}
+	d.trust = org.row.Version
+	if org.row.Status != StatusActive {
+		return ReasonSubscriberNotTrusted
+	}
+	reason := ReasonNotEntitled
+	for _, e := range org.receives[d.event.Type] {
+		if !slices.Contains(e.Purposes, sub.Purpose) || !slices.Contains(e.Bases, sub.Basis) {
+			continue
+		}
+		if e.Certification == "" || certified(org.row, e.Certification, d.now) {
+			return ""
+		}
+		reason = ReasonCertificationMissing
+	}
+	return reason
+}
+
+// certified tells whether an organisation holds a certification at a moment.
+func certified(org *codecs.Organisation, name string, now int64) bool {
+	for i := range org.Certifications {
+		c := &org.Certifications[i]
+		if c.Name == name && within(c.ValidFrom, c.ValidTo, now) {
+			return true
+		}
+	}
+	return false
+}
+
+// within tests a half-open interval of Unix milliseconds; to 0 is no end.
+func within(from, to, now int64) bool { return from <= now && (to == 0 || now < to) }
+
+func (d *decision) objected() bool {
+	if d.consents == nil {
+		return false
+	}
+	for i := range d.consents.Objections {
+		if d.consents.Objections[i].Subscription == d.entry.sub.row.ID {
+			return true
+		}
+	}
+	return false
+}
+
+// seesFilter evaluates the filter once more, on what is permitted: a field outside it is unknown. What the
+// subscription itself leaves out of its deliveries (Fields) is permitted all the same.
+func (d *decision) seesFilter(values []codecs.Value) bool {
+	f := d.entry.sub.filter
+	hidden := false
+	for i, path := range f.paths {
+		if !isAttribute(path) && !d.seen.has(path) {
+			values[i], hidden = codecs.Value{}, true
+		}
+	}
+	return !hidden || f.root.eval(f.paths, d.event.Schema, values) == True
+}

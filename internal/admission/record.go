@@ -1,0 +1,83 @@
+package admission
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"civicbus/codecs"
+)
+
+// header names of civicbus's own records; ce_ headers are CloudEvents' Kafka binding.
+const (
+	contentType = "content-type"
+	avroType    = "application/avro"
+)
+
+// sharedHeaders are those that every record of the event carries.
+func (j *judgement) sharedHeaders() []codecs.Header {
+	in := j.in
+	hs := make([]codecs.Header, 0, len(in.Attributes)+10)
+	add := func(name, value string) { hs = append(hs, codecs.Header{Key: name, Value: []byte(value)}) }
+	add("ce_specversion", "1.0")
+	add("ce_id", in.Attributes["id"])
+	add("ce_source", in.Attributes["source"])
+	add("ce_type", in.Attributes["type"])
+	if j.time != "" {
+		add("ce_time", j.time)
+	}
+	add("ce_dataschema", strings.TrimRight(j.door.RegistryURL, "/")+"/schemas/ids/"+strconv.Itoa(int(in.Schema.ID())))
+	add(contentType, avroType)
+	if to := in.Attributes["recipient"]; to != "" {
+		add("ce_recipient", to)
+	}
+	if in.HasList {
+		add("ce_authorizedsubscribers", strings.Join(in.Authorized, ","))
+	}
+	add("ce_correlationid", j.correlation())
+	add("ce_recordedtime", j.now.UTC().Format(time.RFC3339Nano))
+	if in.Redriven {
+		add("ce_redriven", "true")
+	}
+	for _, name := range sortedNames(in.Attributes) {
+		if !own[name] {
+			add("ce_"+name, in.Attributes[name])
+		}
+	}
+	return hs
+}
+
+// correlation is the life event: the event's own, or for civicbus's own events the one that caused them.
+func (j *judgement) correlation() string {
+	if given := j.in.Attributes["correlationid"]; j.in.Internal && lifeEventID(given) {
+		return given
+	}
+	return j.lifeEvent
+}
+
+func (j *judgement) record(s *subject, shared []codecs.Header) Record {
+	hs := append(make([]codecs.Header, 0, len(shared)+3), shared...)
+	hs = append(hs, codecs.Header{Key: "ce_subject", Value: []byte(s.text)},
+		codecs.Header{Key: "ce_subjectrole", Value: []byte(j.eventType.Roles[s.role].Name)})
+	if s.index >= 0 {
+		hs = append(hs, codecs.Header{Key: "ce_subjectindex", Value: strconv.AppendInt(nil, int64(s.index), 10)})
+	}
+	return Record{Key: []byte(s.text), Value: j.in.Value, Headers: hs}
+}
+
+func lifeEventID(text string) bool {
+	if len(text) != 32 {
+		return false
+	}
+	return strings.Trim(text, "0123456789abcdef") == ""
+}
+
+func sortedNames(attributes map[string]string) []string {
+	names := make([]string, 0, len(attributes))
+	for name := range attributes {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}

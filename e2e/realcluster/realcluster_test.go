@@ -2,7 +2,6 @@ package realcluster
 
 import (
 	"context"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -18,21 +17,14 @@ func TestThreeBrokersOneKilled(t *testing.T) {
 	if FromEnv() == nil {
 		t.Skip("needs Java and Maven: runs where CIVICBUS_TEST_BROKERS is set, as .ci/run does")
 	}
-	dir, err := os.MkdirTemp("", "civicbus-real") // t.TempDir would be removed before the brokers let go of it
-	if err != nil {
-		t.Fatal(err)
-	}
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
-	c, err := Start(ctx, 3, dir)
+	c, err := Start(ctx, 3, t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
 		if err := c.Stop(context.Background()); err != nil {
-			t.Error(err)
-		}
-		if err := os.RemoveAll(dir); err != nil {
 			t.Error(err)
 		}
 	})

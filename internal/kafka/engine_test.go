@@ -75,10 +75,7 @@ func (w *world) start(instance string, change ...func(*kafka.GroupConfig)) *node
 			if b, ok := ctx.Value().([]byte); ok {
 				n = binary.BigEndian.Uint64(b)
 			}
-			rule, _ := ctx.Lookup("rules-table", "rule").([]byte)
-			if ctx.Context().Err() != nil {
-				return
-			}
+			rule := e.Row("rules-table", "k0")
 			ctx.SetValue(binary.BigEndian.AppendUint64(nil, n+1))
 			ctx.Emit("out", ctx.Key(), []byte(fmt.Sprintf("%s:%d:%s", msg, n+1, rule)))
 		}),

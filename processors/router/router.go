@@ -1,0 +1,120 @@
+// Package router is the goka group that decides: each event record is joined with its subject's consents and decided for
+// every subscription that matches; what is permitted goes, cut to the permitted fields, to each subscriber's own topic, and
+// every verdict into one decision.
+//
+// The rules are internal/verdict's; this package turns a Kafka record into its event and its verdicts into Kafka records.
+package router
+
+import (
+	"civicbus/codecs"
+	"civicbus/internal/verdict"
+	"civicbus/processors/event"
+	"civicbus/topology"
+
+	"github.com/lovoo/goka"
+)
+
+const kind = "router"
+
+// Env is what the router needs beside event.Env. Everything in it is safe for concurrent use.
+type Env struct {
+	event.Env
+	// Projection is the registered projected schema for a target; nil when it is not registered yet. Never the network.
+	Projection func(t verdict.Target) *codecs.Projection
+	// Refused says why a delivery of this many bytes cannot be written to a topic, as far as is known: one of the
+	// undeliverable reasons, or empty.
+	Refused func(topic string, bytes int) string
+}
+
+// Reasons of a verdict that was a permit and could not be written; also causes of dead letters. Closed list.
+const (
+	UndeliverableTopic  = "undeliverable_topic"  // the subscriber's topic does not exist
+	UndeliverableSize   = "undeliverable_size"   // larger than the topic takes
+	UndeliverableAccess = "undeliverable_access" // Kafka does not let civicbus write there
+	UndeliverableSchema = "undeliverable_schema" // its projected schema is not registered (yet)
+)
+
+// Group handles the inputs of the group. Its callbacks are safe for concurrent use.
+type Group struct{ env Env }
+
+// New makes the group's callbacks.
+func New(env Env) *Group { return &Group{env: env} }
+
+// Callbacks names a callback for each input of the group on the map.
+func (g *Group) Callbacks() topology.Callbacks {
+	all := topology.Callbacks{}
+	for _, s := range topology.EventStreams {
+		all[s.Name] = g.event
+	}
+	return all
+}
+
+// event decides one event record.
+func (g *Group) event(ctx goka.Context, msg any) {
+	r, outcome, detail := event.Read(&g.env.Env, ctx, kind, msg)
+	if outcome != event.Decided {
+		r.Bury(outcome, detail, "")
+		r.Decide(r.Decision(outcome))
+		return
+	}
+	consents := g.consents(ctx)
+	if event.Stopped(ctx) {
+		return
+	}
+	ev := g.verdictEvent(r)
+	snap := g.env.Snapshot()
+	now := g.env.Now()
+	var verdicts []verdict.Verdict
+	if r.Envelope.Only == "" {
+		verdicts = snap.Decide(nil, ev, consents, now)
+	} else if v, ok := snap.DecideOne(ev, r.Envelope.Only, consents, now); ok {
+		verdicts = append(verdicts, v)
+	}
+	if ev.Malformed != nil {
+		r.Bury(event.Malformed, ev.Malformed.Error(), "")
+		r.Decide(r.Decision(event.Malformed))
+		return
+	}
+	d := r.Decision(event.Decided)
+	d.DecidedAt = codecs.Millis(now)
+	if consents != nil {
+		d.ConsentVersion = consents.Version
+	}
+	d.Verdicts = make([]codecs.VerdictItem, 0, len(verdicts))
+	out := delivery{g: g, r: r, ev: ev, snap: snap, lifeEvent: d.LifeEventID}
+	for i := range verdicts {
+		d.Verdicts = append(d.Verdicts, out.carryOut(&verdicts[i]))
+	}
+	r.Decide(d)
+}
+
+// consents joins the subject's row; one that cannot be decoded denies everything.
+func (g *Group) consents(ctx goka.Context) *codecs.Consents {
+	b, _ := ctx.Join(goka.Table(topology.TableTopic("consent"))).([]byte)
+	if b == nil {
+		return nil
+	}
+	row, err := g.env.Records.Consents.Decode(b)
+	if err != nil {
+		return verdict.Unreadable()
+	}
+	return &row
+}
+
+// verdictEvent is the record as internal/verdict sees it.
+func (g *Group) verdictEvent(r *event.Record) *verdict.Event {
+	e := &r.Envelope
+	headers := r.Ctx.Headers()
+	ev := &verdict.Event{Type: e.Type, Role: e.Role, Source: e.Source, Subject: e.Subject, Recipient: e.Recipient, Index: max(e.Index, 0),
+		Authorized: e.Authorized, HasList: e.HasList, Schema: r.Schema, Body: r.Body,
+		Attr: func(name string) (string, bool) {
+			v, ok := headers["ce_"+name]
+			return string(v), ok
+		}}
+	if e.Profile != nil {
+		if stamp, err := g.env.Records.Attributes.Decode(e.Profile); err == nil {
+			ev.Stamp = &stamp
+		} // an unreadable stamp is no stamp: a filter over it is unknown, and nothing of it is delivered
+	}
+	return ev
+}

@@ -14,14 +14,17 @@ type Group struct {
 	command.Group[codecs.EventType, codecs.CatalogCommand]
 }
 
-// New makes the group. It needs Records; without Env.Schema paths are not checked against the source's schema.
+// maxType is the bytes of an event type, as verdict.ValidateEventType has it.
+const maxType = 200
+
+// New makes the group. It needs Records and Schema.
 func New(env command.Env) *Group {
 	look := Lookups{Schema: env.Schema}
 	return &Group{command.Group[codecs.EventType, codecs.CatalogCommand]{
 		Env: env, Name: topology.Catalog.Name,
 		Rows: env.Records.EventType, Commands: env.Records.CatalogCommand,
 		Order: order, Ledger: ledger,
-		Key:   func(key string) bool { return command.Name(key) },
+		Key:   func(key string) bool { return command.Dotted(key, maxType) },
 		Names: func(cmd *codecs.CatalogCommand) string { return cmd.EventType.Type },
 		Apply: func(row *codecs.EventType, cmd *codecs.CatalogCommand, now time.Time) (*codecs.EventType, codecs.CommandResult) {
 			return Apply(row, cmd, look, now)

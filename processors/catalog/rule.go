@@ -2,7 +2,6 @@ package catalog
 
 import (
 	"reflect"
-	"slices"
 	"time"
 
 	"civicbus/codecs"
@@ -13,11 +12,10 @@ import (
 
 // Reasons for refusal, beside those that every group shares and those of verdict.ValidateEventType.
 const (
-	StreamUnknown     = "stream_unknown"      // no event stream of the map
-	StreamFixed       = "stream_fixed"        // an existing type keeps its stream and its registry subject
-	CategoryFixed     = "category_fixed"      // an existing type keeps its category
-	FirstRoleFixed    = "first_role_fixed"    // an existing type keeps its first role: subscriptions and deaths go by it
-	EndsConsentsFixed = "ends_consents_fixed" // only types on the stream of deaths can end consents
+	StreamFixed        = "stream_fixed"         // an existing type keeps its stream and its registry subject
+	CategoryFixed      = "category_fixed"       // an existing type keeps its category
+	FirstRoleFixed     = "first_role_fixed"     // an existing type keeps its first role: subscriptions and deaths go by it
+	EndsConsentsStream = "ends_consents_stream" // only types on the stream of deaths can end consents
 )
 
 // Kinds of a catalog command.
@@ -70,17 +68,14 @@ func retire(row *codecs.EventType) (*codecs.EventType, command.Refusal) {
 }
 
 func faults(row, wanted *codecs.EventType, look Lookups) []codecs.Fault {
-	var found []codecs.Fault
+	found := verdict.ValidateEventType(wanted, eventStreams(), look.Schema)
 	fault := func(wrong bool, field, reason, text string) {
 		if wrong {
 			found = append(found, codecs.Fault{Field: field, Reason: reason, Text: text})
 		}
 	}
-	fault(!slices.ContainsFunc(topology.EventStreams, func(s topology.Stream) bool { return s.Name == wanted.Stream }),
-		"stream", StreamUnknown, "one of the event streams on the map")
 	fault(wanted.EndsConsents && wanted.Stream != topology.Death.Name,
-		"endsConsents", EndsConsentsFixed, "only on stream "+topology.Death.Name+", which the consent group reads")
-	found = append(found, verdict.ValidateEventType(wanted, look.Schema)...)
+		"endsConsents", EndsConsentsStream, "only on stream "+topology.Death.Name+", which the consent group reads")
 	if row == nil {
 		return found
 	}
@@ -90,6 +85,14 @@ func faults(row, wanted *codecs.EventType, look Lookups) []codecs.Fault {
 	fault(len(wanted.Roles) > 0 && len(row.Roles) > 0 && row.Roles[0].Name != wanted.Roles[0].Name,
 		"roles[0].name", FirstRoleFixed, "the first role stays the first")
 	return found
+}
+
+func eventStreams() []string {
+	names := make([]string, len(topology.EventStreams))
+	for i, stream := range topology.EventStreams {
+		names[i] = stream.Name
+	}
+	return names
 }
 
 // bare is the entry without what the group itself keeps.

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -52,9 +53,6 @@ func (g *Group[Row, Cmd]) Callback(ctx goka.Context, msg any) {
 		return
 	}
 	cmd, err := g.Commands.Decode(value)
-	if err == nil {
-		_, err = g.Commands.Encode(&cmd) // what cannot be written again, such as text that is not UTF-8, could not be kept
-	}
 	switch {
 	case errors.Is(err, codecs.ErrNotBound):
 		ctx.Fail(err)
@@ -64,6 +62,9 @@ func (g *Group[Row, Cmd]) Callback(ctx goka.Context, msg any) {
 		return
 	case err != nil:
 		g.dead(ctx, msg, causeMalformed, err.Error())
+		return
+	case !wellFormed(reflect.ValueOf(cmd)):
+		g.dead(ctx, msg, causeMalformed, "a text that is not UTF-8")
 		return
 	}
 	order := g.Order(&cmd)

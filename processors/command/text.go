@@ -1,19 +1,22 @@
 package command
 
 import (
+	"reflect"
 	"strings"
 	"unicode"
 	"unicode/utf8"
 )
 
-// MaxNameBytes bounds an organisation's or a subscription's id: it names a topic ("subscriber." and the id), and Kafka
-// takes 249 bytes for a topic's name.
-const MaxNameBytes = 128
+// MaxNameBytes bounds an organisation's or a subscription's id, as verdict.ValidateOrganisation and ValidateSubscription do.
+const MaxNameBytes = 100
 
-// Name says whether text may be the id of an organisation or of a subscription: 1 to 128 of [a-z0-9.-], beginning and
-// ending with a letter or digit, no two dots together. It never collides with goka's own keys, nor on Kafka's metric names.
-func Name(text string) bool {
-	if text == "" || len(text) > MaxNameBytes || strings.Contains(text, "..") {
+// Name says whether text may be the key of an organisation or of a subscription; see Dotted.
+func Name(text string) bool { return Dotted(text, MaxNameBytes) }
+
+// Dotted says whether text is 1 to max of [a-z0-9.-], beginning and ending with a letter or digit, no two dots together. It
+// never collides with goka's own keys (__offset), nor with others on Kafka's metric names.
+func Dotted(text string, max int) bool {
+	if text == "" || len(text) > max || strings.Contains(text, "..") {
 		return false
 	}
 	for i := 0; i < len(text); i++ {
@@ -64,4 +67,26 @@ func clip(text string) string {
 		text = text[:MaxFaultText]
 	}
 	return strings.ToValidUTF8(text, "")
+}
+
+// wellFormed says whether every text in a decoded command is UTF-8. Avro demands it, but the decoder does not look; and what
+// is kept would stop readers that do.
+func wellFormed(v reflect.Value) bool {
+	switch v.Kind() {
+	case reflect.String:
+		return utf8.ValidString(v.String())
+	case reflect.Struct:
+		for i := range v.NumField() {
+			if !wellFormed(v.Field(i)) {
+				return false
+			}
+		}
+	case reflect.Slice:
+		for i := range v.Len() {
+			if !wellFormed(v.Index(i)) {
+				return false
+			}
+		}
+	}
+	return true
 }

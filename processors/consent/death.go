@@ -57,11 +57,7 @@ func EndByDeath(row *codecs.Consents, order command.Order, redriven bool, now ti
 			return nil, command.Refusal{}
 		}
 		c := begin(row, order.Meta.Actor, now)
-		ended := max(c.at, c.next.EndedAt)
-		for _, grant := range c.next.Grants {
-			ended = max(ended, grant.GivenAt) // another process's clock may have been ahead of this one's
-		}
-		c.next.EndedAt = ended
+		c.next.EndedAt = max(c.at, c.lastAnswer())
 		return c.changed()
 	})
 }

@@ -11,14 +11,17 @@ import (
 // Bounds of one grant, chosen so that codecs.MaxGrants of the largest fit into one record; a test measures it.
 const (
 	MaxScopes  = 32
-	maxScope   = 48  // bytes of a scope
-	maxID      = 64  // bytes of a grant's id
-	maxPurpose = 64  // bytes of a purpose
-	maxURI     = 192 // bytes of a notice and of a withdrawal method
-	maxTerm    = 64  // bytes of every other text
+	maxScope   = 100  // bytes of a scope, as the catalog has it
+	maxScopes  = 1536 // bytes of all scopes together
+	maxID      = 64   // bytes of a grant's id
+	maxPurpose = 100  // bytes of a purpose
+	maxURI     = 192  // bytes of a notice and of a withdrawal method
+	maxTerm    = 64   // bytes of every other text
 )
 
-// give adds a grant or a refusal. A refusal is an answer on record; it does not take back a grant that was given before.
+// give adds a grant or a refusal. A refusal is an answer on record, and the newer answer: it takes its scopes (without any,
+// all) from what was given before for the same recipient and purpose. That is done here and not left to the reader of
+// the row, so that a refusal can be dropped when room is needed.
 func (c *change) give(grant codecs.Grant, state string) (*codecs.Consents, command.Refusal) {
 	if faults := grantFaults(&grant, state); len(faults) > 0 {
 		return nil, command.RefuseAll(faults)
@@ -28,21 +31,31 @@ func (c *change) give(grant codecs.Grant, state string) (*codecs.Consents, comma
 	}
 	grant.Version, grant.GivenVersion, grant.State, grant.WithdrawnScopes = c.version, c.version, state, nil
 	grant.ChangedAt, grant.ChangedBy = c.at, c.actor
-	grant.GivenAt = c.at
-	if c.next.EndedAt >= grant.GivenAt {
-		grant.GivenAt = c.next.EndedAt + 1 // clocks of two processes: what was accepted after a death is also dated after it
-	}
-	if grant.ValidFrom == 0 {
-		grant.ValidFrom = c.at
-	}
+	grant.GivenAt = max(c.at, c.lastAnswer()+1)
 	if grant.ValidTo != 0 && (grant.ValidTo <= grant.ValidFrom || grant.ValidTo <= c.at) {
 		return nil, command.Refuse(ValidityEmpty, "grant.validTo", "after validFrom and after now, or 0 for no end")
 	}
 	if len(c.next.Grants) >= codecs.MaxGrants && !c.dropOldest() {
 		return nil, command.Refuse(TooManyGrants, "grant", fmt.Sprintf("%d are given; withdraw one first", codecs.MaxGrants))
 	}
+	for i := range c.next.Grants {
+		g := &c.next.Grants[i]
+		if state == Refused && g.State == Given && g.Recipient == grant.Recipient && g.Purpose == grant.Purpose {
+			c.takeBack(g, grant.Scopes, len(grant.Scopes) == 0)
+		}
+	}
 	c.next.Grants = append(c.next.Grants, grant)
 	return c.changed()
+}
+
+// lastAnswer is when the last grant, refusal or death was dated. The next one is dated later, also by a process whose clock
+// is behind: which answer is the newer one must never depend on a clock.
+func (c *change) lastAnswer() int64 {
+	last := c.next.EndedAt
+	for _, g := range c.next.Grants {
+		last = max(last, g.GivenAt)
+	}
+	return last
 }
 
 // dropOldest makes room: the oldest that was refused or withdrawn, else the oldest that is given but can never hold
@@ -67,8 +80,8 @@ func (c *change) dropOldest() bool {
 // withdraw takes back the grants that it names, by id or else by recipient and purpose: those accepted at a row version of at
 // most upTo (0: all), so that a withdrawal that arrives late never kills a newer grant. (Not by the version of the last
 // change: a grant that lost one scope in between is no newer one, and a withdrawal of all of it still means it.) It takes back the scopes that it
-// names, all of them without any; and all of them too when it names one that none of the named grants has ever held: the
-// subject meant something, and what is not known.
+// names, all of them without any; and all of them too when it names one that none of the named grants and refusals knows:
+// the subject meant something, and it is not known what.
 func (c *change) withdraw(name codecs.Grant, upTo int64) (*codecs.Consents, command.Refusal) {
 	if name.ID == "" && (name.Recipient == "" || name.Purpose == "") {
 		return nil, command.Refuse(GrantUnnamed, "grant", "an id, or a recipient and a purpose")
@@ -141,12 +154,15 @@ func grantFaults(g *codecs.Grant, state string) []codecs.Fault {
 	}
 	check(command.Token(g.ID, maxID), "id", "1 to 64 bytes without spaces")
 	check(command.Name(g.Recipient), "recipient", "an organisation's id")
-	check(command.Token(g.Purpose, maxPurpose), "purpose", "1 to 64 bytes without spaces")
+	check(command.Token(g.Purpose, maxPurpose), "purpose", "1 to 100 bytes without spaces")
 	check(len(g.Scopes) > 0 || state != Given, "scopes", "a grant covers at least one scope")
 	check(len(g.Scopes) <= MaxScopes, "scopes", fmt.Sprintf("at most %d", MaxScopes))
+	total := 0
 	for i, scope := range g.Scopes {
-		check(command.Token(scope, maxScope), fmt.Sprintf("scopes[%d]", i), "1 to 48 bytes without spaces")
+		check(command.Token(scope, maxScope), fmt.Sprintf("scopes[%d]", i), "1 to 100 bytes without spaces")
+		total += len(scope)
 	}
+	check(total <= maxScopes, "scopes", fmt.Sprintf("at most %d bytes together", maxScopes))
 	check(command.Distinct(g.Scopes), "scopes", "each stands once")
 	check(g.ValidFrom >= 0 && g.ValidTo >= 0, "validFrom", "Unix milliseconds, or 0")
 	check(g.ConsentType == "" || g.ConsentType == "expressed" || g.ConsentType == "explicit", "consentType", "expressed or explicit")

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"civicbus/codecs"
+	"civicbus/internal/verdict"
 	"civicbus/processors/command"
 	"civicbus/topology"
 )
@@ -25,9 +26,9 @@ const (
 
 // Statuses of an organisation.
 const (
-	Active    = "active"
+	Active    = verdict.StatusActive
 	Suspended = "suspended"
-	Revoked   = "revoked"
+	Revoked   = verdict.StatusRevoked
 )
 
 // Apply decides one command on one organisation; see command.Decide for what it returns. A put replaces the whole entry
@@ -57,14 +58,13 @@ func put(row *codecs.Organisation, wanted codecs.Organisation) (*codecs.Organisa
 	if row != nil {
 		status = row.Status
 	}
-	found := validate(&wanted)
 	if wanted.Status != "" && wanted.Status != status {
-		found = append(found, codecs.Fault{Field: "status", Reason: StatusFixed, Text: "it is " + status + "; suspend, resume and revoke change it"})
-	}
-	if len(found) > 0 {
-		return nil, command.RefuseAll(found)
+		return nil, command.Refuse(StatusFixed, "status", "it is "+status+"; suspend, resume and revoke change it")
 	}
 	wanted.Status = status
+	if refusal := command.RefuseAll(validate(&wanted)); refusal.Reason != "" {
+		return nil, refusal
+	}
 	if row != nil && reflect.DeepEqual(bare(*row), bare(wanted)) {
 		return nil, command.Refusal{}
 	}

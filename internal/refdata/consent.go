@@ -59,6 +59,13 @@ type consentDocument struct {
 	Method       string   `json:"method"`
 	UpTo         int64    `json:"upTo"`
 	Subscription string   `json:"subscription"`
+
+	ConsentType      string `json:"consentType"`
+	Jurisdiction     string `json:"jurisdiction"`
+	StorageLocation  string `json:"storageLocation"`
+	Retention        string `json:"retention"`
+	WithdrawalMethod string `json:"withdrawalMethod"`
+	ProcessingMethod string `json:"processingMethod"`
 }
 
 // ParseConsents reads consent documents in their order; otherwise as ParseEventTypes. The scheme of an id is always given: what looks like
@@ -117,6 +124,8 @@ func (form consentDocument) command() codecs.ConsentCommand {
 		Grant: codecs.Grant{
 			ID: form.ID, Recipient: form.Recipient, Purpose: form.Purpose, Scopes: form.Scopes,
 			ValidFrom: form.ValidFrom, ValidTo: form.ValidTo, Notice: form.Notice, Language: form.Language, Method: form.Method,
+			ConsentType: form.ConsentType, Jurisdiction: form.Jurisdiction, StorageLocation: form.StorageLocation, Retention: form.Retention,
+			WithdrawalMethod: form.WithdrawalMethod, ProcessingMethod: form.ProcessingMethod,
 		},
 	}
 	if form.Kind == "restrict" {

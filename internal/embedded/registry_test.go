@@ -150,8 +150,8 @@ func TestCompatibilityLevels(t *testing.T) {
 		{"FORWARD_TRANSITIVE", []string{schemaV1, schemaOptional}, schemaV1, ""},
 	}
 	registries := map[string]string{"embedded": start(t, Config{}).RegistryURL()}
-	if real := os.Getenv("CIVICBUS_TEST_REGISTRY"); real != "" {
-		registries["real"] = real // a real registry must decide the same; its words may differ
+	if url := os.Getenv("CIVICBUS_TEST_REGISTRY"); url != "" {
+		registries["real"] = url // a real registry must decide the same; its words may differ
 	}
 	for i, tt := range tests {
 		for name, base := range registries {

@@ -18,7 +18,7 @@ const (
 	headerInternal     = "civicbus_internal"     // true: civicbus itself
 	headerGiven        = "civicbus_given"        // role=bus pseudonym, one header for each subject that was given beside the data
 	headerOrigin       = "civicbus_origin"       // topic/partition/offset of the inbox record
-	headerAuthorized   = "ce_authorizedsubscribers"
+	headerAuthorized   = "ce_" + listName
 )
 
 // Bounds of a dead letter, so that all of it is no larger than a topic takes (see MaxValueBytes).

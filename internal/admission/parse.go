@@ -9,6 +9,7 @@ import (
 	"io"
 	"iter"
 	"mime"
+	"strconv"
 	"strings"
 
 	"github.com/cloudevents/sdk-go/v2/event"
@@ -199,6 +200,12 @@ func (in *Input) attributes(members map[string]json.RawMessage) {
 		case first == 'n': // null: absent (CloudEvents JSON format 2.2)
 		case textual[name] && first != '"':
 			in.fault(name, InvalidAttribute, "must be text")
+		case first == '-' || first >= '0' && first <= '9':
+			if _, err := strconv.ParseInt(string(value), 10, 32); err != nil { // the SDK would cut a fraction off
+				in.fault(name, InvalidAttribute, "a number must be a whole one of 32 bits")
+				continue
+			}
+			clean[name] = value
 		default:
 			clean[name] = value
 		}
@@ -228,7 +235,7 @@ func (in *Input) attributes(members map[string]json.RawMessage) {
 // textual are the attributes whose type is text whatever they hold.
 var textual = map[string]bool{
 	"specversion": true, "id": true, "source": true, "type": true, "time": true, "subject": true, "dataschema": true,
-	"datacontenttype": true, "subjectrole": true, "recipient": true, "authorizedsubscribers": true,
+	"datacontenttype": true, "subjectrole": true, "recipient": true, listName: true,
 }
 
 // blame finds the attribute that the SDK refused by handing it each alone: the SDK's own text could hold its value.
@@ -280,7 +287,7 @@ func (in *Input) take(e *event.Event, attributes map[string]json.RawMessage) {
 
 // extension keeps an extension's text; the list of authorised subscribers may stand in one, separated by commas.
 func (in *Input) extension(name, text string) {
-	if name != "authorizedsubscribers" {
+	if name != listName {
 		in.Attributes[name] = text
 		return
 	}

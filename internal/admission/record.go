@@ -33,7 +33,7 @@ func (j *judgement) sharedHeaders() []codecs.Header {
 		add("ce_recipient", to)
 	}
 	if in.HasList {
-		add("ce_authorizedsubscribers", strings.Join(in.Authorized, ","))
+		add(headerAuthorized, strings.Join(in.Authorized, ","))
 	}
 	add("ce_correlationid", j.correlation())
 	add("ce_recordedtime", j.now.UTC().Format(time.RFC3339Nano))

@@ -61,10 +61,10 @@ func (j *judgement) subjects() (distinct []subject, missing []codecs.Fault) {
 // inData reads the ids of one role. A path that this version of the schema does not have has no ids.
 func (j *judgement) inData(found []subject, r int) []subject {
 	role := &j.eventType.Roles[r]
-	if _, err := j.in.Schema.Lookup(role.Path); err != nil {
+	values, err := j.in.Schema.Texts(j.body, role.Path)
+	if errors.Is(err, codecs.ErrNoPath) {
 		return found
 	}
-	values, err := j.in.Schema.Texts(j.body, role.Path)
 	if err != nil {
 		j.fault(role.Path, RolePathMismatch, "the data cannot be read at the path of role "+role.Name)
 		return found

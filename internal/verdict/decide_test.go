@@ -108,7 +108,9 @@ var cases = []struct {
 	}},
 	{"no consent row is no matter to a rule", "sub-task", ReasonRule, func(w *world, _ *codecs.Subscription) { w.consents = nil }},
 	{"list narrows consent only", "sub-task", ReasonRule, func(w *world, _ *codecs.Subscription) { w.event.HasList = true }},
-	{"in the list", "sub-consent", ReasonConsent, func(w *world, _ *codecs.Subscription) { w.event.HasList, w.event.Authorized = true, []string{"kela.fi"} }},
+	{"in the list", "sub-consent", ReasonConsent, func(w *world, _ *codecs.Subscription) {
+		w.event.HasList, w.event.Authorized = true, []string{"kela.fi"}
+	}},
 	{"empty list", "sub-consent", ReasonNotInEventList, func(w *world, _ *codecs.Subscription) { w.event.HasList = true }},
 	{"objection to another subscription", "sub-consent", ReasonConsent, func(w *world, _ *codecs.Subscription) {
 		w.consents.Objections = []codecs.Objection{{Subscription: "sub-law"}}
@@ -277,8 +279,10 @@ func TestEveryReasonHasACase(t *testing.T) {
 // TestBoundaries tests each validity at its first and last instant: intervals are half-open.
 func TestBoundaries(t *testing.T) {
 	set := map[string]func(w *world, from, to int64){
-		"sub-consent": func(w *world, from, to int64) { w.consents.Grants[0].ValidFrom, w.consents.Grants[0].ValidTo = from, to },
-		"sub-task":    func(w *world, from, to int64) { r := w.rule("public_task"); r.ValidFrom, r.ValidTo = from, to },
+		"sub-consent": func(w *world, from, to int64) {
+			w.consents.Grants[0].ValidFrom, w.consents.Grants[0].ValidTo = from, to
+		},
+		"sub-task": func(w *world, from, to int64) { r := w.rule("public_task"); r.ValidFrom, r.ValidTo = from, to },
 		"sub-law": func(w *world, from, to int64) {
 			c := &w.orgs["kela.fi"].Certifications[0]
 			c.ValidFrom, c.ValidTo = from, to

@@ -72,10 +72,10 @@ func (p *filterParser) cel(text string) *node {
 	parsed, issues := base.Parse(text)
 	if issues.Err() != nil {
 		where := ""
-		if all := issues.Errors(); len(all) > 0 && all[0].Location != nil {
+		if all := issues.Errors(); len(all) > 0 && all[0].Location != nil && all[0].Location.Line() > 0 {
 			where = fmt.Sprintf(" (line %d, column %d)", all[0].Location.Line(), all[0].Location.Column()+1)
 		}
-		p.fault("cel", FaultFilterMalformed, "a valid CEL expression%s", where)
+		p.fault("cel", FaultFilterMalformed, "a valid CEL expression, nested at most %d deep%s", celRecursion, where)
 		return nothing
 	}
 	native := parsed.NativeRep()

@@ -111,8 +111,8 @@ func newWorld(t testing.TB) *world {
 func birth() map[string]any {
 	return map[string]any{
 		"residency": "Finland", "place": "Espoo", "hospital": map[string]any{"string": "HUS"},
-		"child": map[string]any{"id": "010120A900X", "name": "Aino", "weight": 3500, "length": 50.5, "twin": false},
-		"mother": map[string]any{"fi.test.Mother": map[string]any{"id": "010190-900Y", "name": "Liisa", "status": "MARRIED"}},
+		"child":    map[string]any{"id": "010120A900X", "name": "Aino", "weight": 3500, "length": 50.5, "twin": false},
+		"mother":   map[string]any{"fi.test.Mother": map[string]any{"id": "010190-900Y", "name": "Liisa", "status": "MARRIED"}},
 		"siblings": []any{map[string]any{"id": "s0", "name": "Eero"}, map[string]any{"id": "s1", "name": "Olli"}},
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -94,6 +95,11 @@ func (n *node) values() []*node {
 		return out
 	}
 	return []*node{n}
+}
+
+// canBeArray tells whether a value of the type can be an array.
+func (n *node) canBeArray() bool {
+	return slices.ContainsFunc(n.values(), func(v *node) bool { return v.kind == kindArray })
 }
 
 // nodeParser turns decoded JSON into nodes. The text was accepted by the Avro library before, so that only its

@@ -59,15 +59,18 @@ func (c *cutter) any(at *place) bool {
 		return false
 	}
 	for _, path := range at.below {
-		if c.permitted(path) {
+		if c.permitted(path) && (path != at.own || at.array || c.split || !c.own(path)) {
 			return true
 		}
 	}
 	return false
 }
 
-// whole tells whether the value at a place is taken with everything below it.
-func (c *cutter) whole(at *place) bool { return at != nil && at.own >= 0 && c.permitted(at.own) }
+// whole tells whether the value at a place is taken with everything below it. An array of which only the subject's own
+// element is taken is not.
+func (c *cutter) whole(at *place) bool {
+	return at != nil && at.own >= 0 && c.permitted(at.own) && (c.split || !c.own(at.own))
+}
 
 // value appends the value at pos, all of it or what at permits, and gives the position after it in the body.
 func (c *cutter) value(s *shape, at *place, all bool, pos, depth int) (int, *badPath) {
@@ -187,11 +190,13 @@ func (c *cutter) items(s *shape, at *place, all bool, pos, depth int) (int, *bad
 		if s.of.kind == kindMap {
 			c.dst = append(appendVarint(c.dst, int64(len(it.key))), it.key...)
 		}
+		element := all
 		if split {
 			c.foreign = !mine
+			element = c.whole(at)
 		}
 		var err *badPath
-		if it.pos, err = c.item(s.items, below, all, it.pos, depth+1); err != nil {
+		if it.pos, err = c.item(s.items, below, element, it.pos, depth+1); err != nil {
 			return 0, err.under(it.segment())
 		}
 		if len(c.dst)-c.begin > 4*MaxBodyBytes {

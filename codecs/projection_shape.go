@@ -59,6 +59,7 @@ func (m *shaper) shape(n *node) *shape {
 type place struct {
 	own      int   // the path that ends here; -1: none
 	below    []int // every path that ends here or below
+	array    bool  // an array can stand here
 	fields   []*place
 	items    *place
 	branches []*place
@@ -69,7 +70,7 @@ func placeAt(s *shape, w *want, count *int) *place {
 	if w == nil || *count > maxProgramOps {
 		return nil
 	}
-	p := &place{own: w.slot}
+	p := &place{own: w.slot, array: s.of.canBeArray()}
 	*count++
 	if w.slot >= 0 {
 		p.below = append(p.below, w.slot)

@@ -17,6 +17,7 @@ type Records struct {
 	CommandResult       *Record[CommandResult]
 	Decision            *Record[Decision]
 	DeadLetter          *Record[DeadLetter]
+	Settings            *Record[Settings]
 }
 
 // NewRecords describes them all; Bind or BindLocal makes them usable.
@@ -35,6 +36,7 @@ func NewRecords() *Records {
 		CommandResult:       NewRecord[CommandResult]("command-result", "command-results"),
 		Decision:            NewRecord[Decision]("decision", "audit-decisions"),
 		DeadLetter:          NewRecord[DeadLetter]("dead-letter", "dead-letters"),
+		Settings:            NewRecord[Settings]("settings", "settings"),
 	}
 }
 
@@ -49,7 +51,7 @@ type binder interface {
 func (r *Records) all() []binder {
 	return []binder{
 		r.EventType, r.Organisation, r.Subscription, r.Consents, r.Profile, r.Attributes, r.CatalogCommand,
-		r.TrustCommand, r.SubscriptionCommand, r.ConsentCommand, r.CommandResult, r.Decision, r.DeadLetter,
+		r.TrustCommand, r.SubscriptionCommand, r.ConsentCommand, r.CommandResult, r.Decision, r.DeadLetter, r.Settings,
 	}
 }
 

@@ -62,7 +62,7 @@ type Input struct {
 	Origin       Origin            // the inbox record it came from; zero: none
 
 	resolved string // the registry subject that the schema was held against; empty: there was no need to
-	unlisted bool   // type or organisation were not in the tables when the registry could have been asked
+	unasked  bool   // it was to be refused without its data when the registry could have been asked
 	raw      []byte // the value as it came, for the dead letter of an event that could not be read
 	rawType  string // its content type
 }

@@ -176,7 +176,7 @@ func TestRefusals(t *testing.T) {
 			in := w.company(t, company)
 			in.Faults = nil
 			in.Value = append(codecs.AppendWire(nil, 99999), in.Value[codecs.WireHeaderBytes:]...)
-			in.unlisted = true
+			in.unasked = true
 			return in
 		}, []string{"data unknown_schema"}},
 		{"another's schema", firm(func(in *Input) {
@@ -204,7 +204,7 @@ func TestRefusals(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			in := test.in(t)
 			var res Result
-			if in.unlisted {
+			if in.unasked {
 				res = w.door.Admit(in, w, now) // as if the registry had not been asked
 			} else {
 				res = w.admit(t, in)

@@ -254,7 +254,7 @@ func FuzzFromRecord(f *testing.F) {
 	f.Fuzz(func(t *testing.T, value []byte, mediaType, name, text string) {
 		headers := []kgo.RecordHeader{{Key: "content-type", Value: []byte(mediaType)}, {Key: name, Value: []byte(text)}}
 		in := FromRecord(&kgo.Record{Topic: "inbox.dvv.fi", Value: value, Headers: headers}, "dvv.fi")
-		if err := w.resolver.Resolve(t.Context(), in, w); err != nil && !errors.Is(err, codecs.ErrUnknownSchema) {
+		if err := w.resolver.Resolve(t.Context(), w.door, in, w); err != nil && !errors.Is(err, codecs.ErrUnknownSchema) {
 			t.Fatal(err)
 		}
 		res := w.door.Admit(in, w, now)

@@ -52,7 +52,7 @@ func NewPublisher(cfg PublisherConfig) (*Publisher, error) {
 		cfg.Timeout = 30 * time.Second
 	}
 	client, err := kgo.NewClient(append(append([]kgo.Opt(nil), cfg.Options...),
-		kgo.RequiredAcks(kgo.AllISRAcks()), kgo.ProducerLinger(time.Millisecond), kgo.RecordDeliveryTimeout(cfg.Timeout))...)
+		kgo.RequiredAcks(kgo.AllISRAcks()), kgo.ProducerLinger(time.Millisecond), kgo.RecordDeliveryTimeout(max(cfg.Timeout, time.Second)))...)
 	if err != nil {
 		return nil, fmt.Errorf("make publisher: %w", err)
 	}
@@ -102,7 +102,7 @@ func (p *Publisher) some(ctx context.Context, organisation string, inputs []*Inp
 		case err != nil:
 			*answer = Answer{Status: Unavailable, Err: fmt.Errorf("wait for the trust and catalog tables: %w", err)}
 			continue
-		case !in.current(tables):
+		case !in.current(p.cfg.Door, tables):
 			*answer = Answer{Status: Unavailable, Err: errors.New("the catalog changed meanwhile")}
 			continue
 		}
@@ -131,7 +131,7 @@ func (p *Publisher) some(ctx context.Context, organisation string, inputs []*Inp
 
 // resolve is the resolver's, but for an unknown schema id: the caller is there to be told.
 func (p *Publisher) resolve(ctx context.Context, in *Input, tables Tables) error {
-	err := p.cfg.Resolver.Resolve(ctx, in, tables)
+	err := p.cfg.Resolver.Resolve(ctx, p.cfg.Door, in, tables)
 	if errors.Is(err, codecs.ErrUnknownSchema) {
 		in.fault("data", UnknownSchema, "the registry does not know the schema id")
 		return nil

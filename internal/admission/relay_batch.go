@@ -20,7 +20,7 @@ func (l *life) resolve(ctx context.Context, lanes []*lane) error {
 	for _, lane := range lanes {
 		for i, rec := range lane.records {
 			in := FromRecord(rec, organisationOf(rec.Topic))
-			err := l.cfg.Resolver.Resolve(ctx, in, tables)
+			err := l.cfg.Resolver.Resolve(ctx, l.cfg.Door, in, tables)
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
@@ -66,7 +66,7 @@ func (l *life) admit(lanes []*lane, tables Tables) ([]*kgo.Record, error) {
 				break
 			}
 			full := size > maxBatchBytes
-			if full || !in.current(tables) {
+			if full || !in.current(l.cfg.Door, tables) {
 				lane.stop, lane.wait = i, 0
 				break
 			}
@@ -135,9 +135,7 @@ func (l *life) transact(ctx context.Context, lanes []*lane, outputs []*kgo.Recor
 	l.limit = min(2*l.limit, l.cfg.MaxRecords)
 	l.cfg.Metrics.transaction("committed")
 	for _, lane := range lanes {
-		for i := range lane.results {
-			l.report(lane.records[i], &lane.results[i])
-		}
+		l.report(lane)
 	}
 	return true, nil
 }
@@ -199,14 +197,24 @@ func cut(lanes []*lane) func(*kmsg.TxnOffsetCommitRequest) error {
 	}
 }
 
-// report counts one answer, and logs what was not admitted: where it stood and why, nothing of what it says.
-func (l *life) report(rec *kgo.Record, result *Result) {
-	reason := ""
-	if len(result.Faults) > 0 {
-		reason = result.Faults[0].Reason
+// report counts the answers, and logs one line for a partition's dead letters: where the first stood and why, nothing of
+// what it says. A line each would let a source fill the log.
+func (l *life) report(lane *lane) {
+	letters, first := 0, -1
+	for i := range lane.results {
+		result, reason := &lane.results[i], ""
+		if len(result.Faults) > 0 {
+			reason = result.Faults[0].Reason
+		}
+		l.cfg.Metrics.event("relay", result.Status, reason, len(result.Records))
+		if result.Status != Accepted {
+			if letters++; first < 0 {
+				first = i
+			}
+		}
 	}
-	l.cfg.Metrics.event("relay", result.Status, reason, len(result.Records))
-	if result.Status != Accepted {
-		l.cfg.Logger.Info("inbox record became a dead letter", "topic", rec.Topic, "partition", rec.Partition, "offset", rec.Offset, "reason", reason)
+	if letters > 0 {
+		l.cfg.Logger.Info("inbox records became dead letters", "topic", lane.topic, "partition", lane.partition, "count", letters,
+			"offset", lane.records[first].Offset, "reason", lane.results[first].Faults[0].Reason)
 	}
 }

@@ -74,14 +74,13 @@ func (r *Resolver) Belongs(registrySubject string, id int32) bool {
 
 // Resolve makes an event ready for Admit: it loads the schema, asks whether it is the type's, and turns JSON data into
 // Avro under the type's newest schema. What is wrong with the event becomes a fault in it. codecs.ErrUnknownSchema says that
-// the registry does not know the id (yet); every other error, that the event must wait for the registry. An event that
-// already has faults, or whose type or organisation the tables do not have, is left to Admit.
-func (r *Resolver) Resolve(ctx context.Context, in *Input, tables Tables) error {
-	et := tables.EventType(in.Attributes["type"])
-	in.unlisted = et == nil || tables.Organisation(in.Organisation) == nil
-	if len(in.Faults) > 0 || in.unlisted {
+// the registry does not know the id (yet); every other error, that the event must wait for the registry. Nothing is asked
+// for an event that Admit refuses without looking at its data: who may not publish shall not keep the registry busy.
+func (r *Resolver) Resolve(ctx context.Context, door *Door, in *Input, tables Tables) error {
+	if in.unasked = !door.passes(in, tables); in.unasked {
 		return nil
 	}
+	et := tables.EventType(in.Attributes["type"])
 	ctx, cancel := context.WithTimeout(ctx, resolveWait)
 	defer cancel()
 	if in.JSON != nil && len(in.Value) == 0 {
@@ -113,12 +112,18 @@ func (r *Resolver) Resolve(ctx context.Context, in *Input, tables Tables) error 
 }
 
 // current reports whether what Resolve asked about is what Admit will need under these tables, which may be newer ones.
-func (in *Input) current(tables Tables) bool {
-	et := tables.EventType(in.Attributes["type"])
-	if et == nil || tables.Organisation(in.Organisation) == nil {
-		return true // refused, whatever the registry says
+func (in *Input) current(door *Door, tables Tables) bool {
+	if in.unasked {
+		return !door.passes(in, tables)
 	}
-	return !in.unlisted && (in.resolved == "" || in.resolved == et.RegistrySubject)
+	et := tables.EventType(in.Attributes["type"])
+	return et == nil || in.resolved == "" || in.resolved == et.RegistrySubject
+}
+
+// passes reports whether an event's envelope is well formed and its organisation may publish it.
+func (d *Door) passes(in *Input, tables Tables) bool {
+	j := judgement{door: d, in: in, tables: tables}
+	return j.envelope() && j.trust()
 }
 
 // convert turns JSON data into Avro.

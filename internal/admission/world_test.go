@@ -148,7 +148,7 @@ func attributes(id, source, eventType string) map[string]string {
 // admit resolves and admits, as relay and publisher do.
 func (w *world) admit(t testing.TB, in *Input) Result {
 	t.Helper()
-	if err := w.resolver.Resolve(context.Background(), in, w); err != nil {
+	if err := w.resolver.Resolve(context.Background(), w.door, in, w); err != nil {
 		t.Fatal(err)
 	}
 	return w.door.Admit(in, w, now)

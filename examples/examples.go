@@ -64,6 +64,16 @@ func Load() (*World, error) {
 	return world, nil
 }
 
+// Publisher is the organisation that publishes under a ce_source; empty: there is none.
+func (w *World) Publisher(source string) string {
+	for i := range w.Organisations {
+		if w.Organisations[i].Source == source && source != "" {
+			return w.Organisations[i].ID
+		}
+	}
+	return ""
+}
+
 // Consents reads one consent file, such as a step names.
 func Consents(file string) ([]refdata.Consent, error) {
 	text, err := FS.ReadFile(file)

@@ -4,23 +4,12 @@ import (
 	"fmt"
 
 	"github.com/lovoo/goka"
+	"github.com/lovoo/goka/codec"
 )
 
-// Bytes is the codec of every edge: values stay bytes until the callback decodes them, so that bad bytes are a value that
+// raw is the codec of every edge: values stay bytes until the callback decodes them, so that bad bytes are a value that
 // becomes a dead letter, not an error that stops the processor (goka stops on a codec error).
-type Bytes struct{}
-
-// Encode passes a []byte through.
-func (Bytes) Encode(v any) ([]byte, error) {
-	b, ok := v.([]byte)
-	if !ok {
-		return nil, fmt.Errorf("encode %T as bytes: want []byte", v)
-	}
-	return b, nil
-}
-
-// Decode passes the bytes through; the callback must not keep them beyond its return unless it copies.
-func (Bytes) Decode(b []byte) (any, error) { return b, nil }
+var raw = new(codec.Bytes)
 
 // Callbacks holds one goka callback per input topic of a group.
 type Callbacks map[string]goka.ProcessCallback
@@ -34,25 +23,25 @@ func Build(g Group, callbacks Callbacks) (*goka.GroupGraph, error) {
 		if cb == nil {
 			return nil, fmt.Errorf("build group %s: no callback for its input %s", g.Name, s.Name)
 		}
-		edges = append(edges, goka.Input(goka.Stream(s.Name), Bytes{}, cb))
+		edges = append(edges, goka.Input(goka.Stream(s.Name), raw, cb))
 	}
 	if len(callbacks) != len(g.In) {
 		return nil, fmt.Errorf("build group %s: %d callbacks for %d inputs", g.Name, len(callbacks), len(g.In))
 	}
 	for _, j := range g.Join {
-		edges = append(edges, goka.Join(goka.Table(TableTopic(j)), Bytes{}))
+		edges = append(edges, goka.Join(goka.Table(TableTopic(j)), raw))
 	}
 	for _, l := range g.Lookup {
-		edges = append(edges, goka.Lookup(goka.Table(TableTopic(l)), Bytes{}))
+		edges = append(edges, goka.Lookup(goka.Table(TableTopic(l)), raw))
 	}
 	for _, s := range g.Out {
-		edges = append(edges, goka.Output(goka.Stream(s.Name), Bytes{}))
+		edges = append(edges, goka.Output(goka.Stream(s.Name), raw))
 	}
 	for _, s := range g.OutEach {
-		edges = append(edges, goka.Output(goka.Stream(s.Name), Bytes{}))
+		edges = append(edges, goka.Output(goka.Stream(s.Name), raw))
 	}
 	if g.Table != "" {
-		edges = append(edges, goka.Persist(Bytes{}))
+		edges = append(edges, goka.Persist(raw))
 	}
 	graph := goka.DefineGroup(goka.Group(g.Name), edges...)
 	if err := graph.Validate(); err != nil {

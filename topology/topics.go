@@ -16,10 +16,10 @@ type Topic struct {
 
 // Shape is what the wanted configuration depends on besides the map.
 type Shape struct {
-	Partitions        int32         // of every topic that is keyed by subject, and of all others too: one number to reason about
-	Compact           bool          // tables are compacted; false on a broker whose compaction cannot be trusted with transactions: kept for ever
-	SubscriberDays    int           // retention of subscriber topics; 0 = 7
-	MinInsyncReplicas int           // 0: the cluster's default
+	Partitions        int32 // of every topic that is keyed by subject, and of all others too: one number to reason about
+	Compact           bool  // tables are compacted; false on a broker whose compaction cannot be trusted with transactions: kept for ever
+	SubscriberDays    int   // retention of subscriber topics; 0 = 7
+	MinInsyncReplicas int   // 0: the cluster's default
 }
 
 // MaxRecordBytes bounds every record on a civicbus topic: one MiB, Kafka's own default for max.message.bytes.

@@ -12,6 +12,7 @@ import (
 	"github.com/IBM/sarama"
 	"github.com/lovoo/goka"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -30,8 +31,10 @@ type GroupConfig struct {
 	// Ready says whether a record may be handed on now: its schemas are known here, and so on. It is asked again until it
 	// is true, and its partition waits meanwhile; it must not block. nil: always.
 	Ready func(*kgo.Record) bool
-	// Changed is told that a committed row of a looked-up or joined table changed; it must not block. nil: nobody.
-	Changed func(table, key string)
+	// Changed is told of each committed row as it is read from any table of the group, before the lease counts it as applied,
+	// and of the group's own rows when their transaction committed; row is nil when it is gone. While it blocks, the table
+	// falls behind and the lease holds. nil: nobody.
+	Changed func(table, key string, row []byte)
 	// Failed is told of an output that could not be written, before its transaction is tried again. nil: nobody.
 	Failed func(topic string, size int, err error)
 	// HoldTable is a fault for tests: table partitions for which it is true are not read. nil: none.
@@ -294,21 +297,27 @@ func (e *Engine) Drain(ctx context.Context) {
 	}
 }
 
-// Leave gives up the group membership for good (scale-in): a static member that merely stops keeps its partitions until
-// its session times out, which is what a rolling restart wants.
-func (e *Engine) Leave(ctx context.Context) error {
-	cl, err := e.cfg.Connection.Client()
+// Leave gives up an instance's membership of a group for good (scale-in): a static member that merely stops keeps its
+// partitions until its session times out, which is what a rolling restart wants. Call it after the instance has ended.
+func Leave(ctx context.Context, c Connection, group, instance string) error {
+	cl, err := c.Client()
 	if err != nil {
 		return err
 	}
 	defer cl.Close()
 	req := kmsg.NewPtrLeaveGroupRequest()
-	req.Group = e.group
+	req.Group = group
 	m := kmsg.NewLeaveGroupRequestMember()
-	m.InstanceID = &e.cfg.Instance
+	m.InstanceID = &instance
 	req.Members = append(req.Members, m)
-	if _, err := req.RequestWith(ctx, cl); err != nil {
-		return fmt.Errorf("leave group %s: %w", e.group, err)
+	resp, err := req.RequestWith(ctx, cl)
+	if err != nil {
+		return fmt.Errorf("leave group %s: %w", group, err)
+	}
+	for _, m := range resp.Members {
+		if err := kerr.ErrorForCode(m.ErrorCode); err != nil && !errors.Is(err, kerr.UnknownMemberID) {
+			return fmt.Errorf("leave group %s: %w", group, err)
+		}
 	}
 	return nil
 }

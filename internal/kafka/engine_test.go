@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"civicbus/internal/kafka"
-	"civicbus/topology"
+	"github.com/lovoo/goka/codec"
 
 	"github.com/lovoo/goka"
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -70,7 +70,7 @@ func (w *world) start(instance string, change ...func(*kafka.GroupConfig)) *node
 	w.t.Helper()
 	var e *kafka.Engine
 	graph := goka.DefineGroup("counter",
-		goka.Input("in", topology.Bytes{}, func(ctx goka.Context, msg any) {
+		goka.Input("in", new(codec.Bytes), func(ctx goka.Context, msg any) {
 			n := uint64(0)
 			if b, ok := ctx.Value().([]byte); ok {
 				n = binary.BigEndian.Uint64(b)
@@ -79,8 +79,8 @@ func (w *world) start(instance string, change ...func(*kafka.GroupConfig)) *node
 			ctx.SetValue(binary.BigEndian.AppendUint64(nil, n+1))
 			ctx.Emit("out", ctx.Key(), []byte(fmt.Sprintf("%s:%d:%s", msg, n+1, rule)))
 		}),
-		goka.Lookup("rules-table", topology.Bytes{}),
-		goka.Output("out", topology.Bytes{}), goka.Persist(topology.Bytes{}))
+		goka.Lookup("rules-table", new(codec.Bytes)),
+		goka.Output("out", new(codec.Bytes)), goka.Persist(new(codec.Bytes)))
 	cfg := kafka.GroupConfig{Connection: w.conn, Graph: graph, Instance: instance, LeaseAge: w.age, Session: 6 * time.Second, Logger: w.log,
 		HoldTable: func(topic string, _ int32) bool {
 			w.mu.Lock()
@@ -228,9 +228,9 @@ func TestExactlyOnceOverScaling(t *testing.T) {
 	until(t, 30*time.Second, "three nodes share the partitions", func() bool {
 		return len(a.engine.Status().Partitions) < parts && len(b.engine.Status().Partitions) > 0 && len(c.engine.Status().Partitions) > 0
 	})
-	for _, n := range []*node{b, c} {
+	for name, n := range map[string]*node{"b": b, "c": c} {
 		n.stop(t)
-		if err := n.engine.Leave(context.Background()); err != nil {
+		if err := kafka.Leave(context.Background(), w.conn, "counter", name); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -28,13 +28,13 @@ type table struct {
 	recovered bool
 	open      bool
 	closedAt  time.Time
-	loaded    int64            // changelog records applied since the process started: what a rebalance re-reads shows here
-	changed   func(key string) // told after a committed row changed; may be nil
+	loaded    int64                        // changelog records applied since the process started: what a rebalance re-reads shows here
+	changed   func(key string, row []byte) // told after a committed row changed, nil: it is gone; may be nil
 }
 
 var errTableClosed = errors.New("table is closed: its partition is no longer assigned to this session")
 
-func newTable(topic string, partition int32, own bool, changed func(string)) *table {
+func newTable(topic string, partition int32, own bool, changed func(string, []byte)) *table {
 	return &table{topic: topic, partition: partition, own: own, rows: newArena(), offset: -1, changed: changed}
 }
 
@@ -125,7 +125,7 @@ func (t *table) write(key string, value []byte) error {
 	}
 	t.mu.Unlock()
 	if t.changed != nil && key != controlKey {
-		t.changed(key)
+		t.changed(key, value)
 	}
 	return nil
 }
@@ -143,8 +143,8 @@ func (t *table) apply(last int64) {
 	}
 	t.mu.Unlock()
 	if t.changed != nil {
-		for k := range overlay {
-			t.changed(k)
+		for k, v := range overlay {
+			t.changed(k, v)
 		}
 	}
 }

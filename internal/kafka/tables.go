@@ -17,13 +17,13 @@ const keepClosed = time.Hour
 // tables are the table partitions that one group or one view holds. Safe for concurrent use.
 type tables struct {
 	own     string // the group's own table topic; empty: none
-	changed func(topic, key string)
+	changed func(topic, key string, row []byte)
 
 	mu sync.RWMutex
 	m  map[string]map[int32]*table
 }
 
-func newTables(own string, changed func(topic, key string)) *tables {
+func newTables(own string, changed func(topic, key string, row []byte)) *tables {
 	return &tables{own: own, changed: changed, m: map[string]map[int32]*table{}}
 }
 
@@ -37,9 +37,9 @@ func (ts *tables) builder() storage.Builder {
 		}
 		t := ts.m[topic][partition]
 		if t == nil {
-			var changed func(string)
+			var changed func(string, []byte)
 			if ts.changed != nil {
-				changed = func(key string) { ts.changed(topic, key) }
+				changed = func(key string, row []byte) { ts.changed(topic, key, row) }
 			}
 			t = newTable(topic, partition, topic == ts.own, changed)
 			ts.m[topic][partition] = t

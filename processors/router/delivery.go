@@ -58,11 +58,11 @@ func (d *delivery) record(v *verdict.Verdict, id string) (rec *kgo.Record, reaso
 	if !ok {
 		return nil, UndeliverableSchema, "there is no projected schema for the subscription"
 	}
-	p := d.g.env.Projection(target)
+	p, schema := d.g.env.Projection(target)
 	if p == nil {
 		return nil, UndeliverableSchema, "the projected schema is not registered"
 	}
-	value := codecs.AppendWire(make([]byte, 0, len(d.r.Body)+64), p.Schema().ID())
+	value := codecs.AppendWire(make([]byte, 0, len(d.r.Body)+64), schema)
 	value, withheld, err := d.snap.Project(value, d.ev, v, p)
 	if err != nil {
 		return nil, event.Malformed, err.Error()
@@ -85,7 +85,7 @@ func (d *delivery) record(v *verdict.Verdict, id string) (rec *kgo.Record, reaso
 	add(codecs.HeaderTime, e.Time)
 	add(codecs.HeaderSubject, subject)
 	add(codecs.HeaderSubjectRole, e.Role)
-	add(codecs.HeaderDataSchema, schemaURL(e.DataSchema, p.Schema().ID()))
+	add(codecs.HeaderDataSchema, schemaURL(e.DataSchema, schema))
 	add(codecs.HeaderContentType, codecs.ContentTypeAvro)
 	add(codecs.HeaderCorrelation, pair.SealID(d.lifeEvent))
 	add(codecs.HeaderSubscription, v.Sub.ID)

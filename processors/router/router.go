@@ -19,8 +19,9 @@ const kind = "router"
 // Env is what the router needs beside event.Env. Everything in it is safe for concurrent use.
 type Env struct {
 	event.Env
-	// Projection is the registered projected schema for a target; nil when it is not registered yet. Never the network.
-	Projection func(t verdict.Target) *codecs.Projection
+	// Projection is the projected schema for a target and the id under which it is registered; nil when it is not. Never
+	// the network.
+	Projection func(t verdict.Target) (p *codecs.Projection, id int32)
 	// Refused says why a delivery of this many bytes cannot be written to a topic, as far as is known: one of the
 	// undeliverable reasons, or empty.
 	Refused func(topic string, bytes int) string

@@ -1,0 +1,253 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"civicbus/codecs"
+	"civicbus/internal/admission"
+	"civicbus/internal/kafka"
+	"civicbus/internal/verdict"
+	"civicbus/topology"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// edges are the parts of a node that are no goka groups: the relay of Kafka inboxes, and the keepers, which create
+// subscribers' and sources' topics and activate subscriptions. They share one view of trust, catalog and subscriptions.
+type edges struct {
+	node  *Node
+	views *views
+	view  *kafka.View
+	wake  chan struct{} // has room for one: a row changed
+	mu    sync.Mutex
+	known map[string]bool // topics that are as wanted
+	orgs  map[string]*codecs.Organisation
+	subs  map[string]*activation
+}
+
+// activation is a subscription whose row says activating, and since when this process has seen it.
+type activation struct {
+	version int64
+	seen    time.Time
+	asked   time.Time
+}
+
+func newEdges(n *Node) (*edges, error) {
+	e := &edges{node: n, views: newViews(n.records, n.schemas, n.log), wake: make(chan struct{}, 1),
+		known: map[string]bool{}, orgs: map[string]*codecs.Organisation{}, subs: map[string]*activation{}}
+	var err error
+	e.view, err = kafka.NewView(n.conn, n.cfg.LeaseAge, n.log, e.changed, catalogTable, trustTable, subscriptionTable)
+	return e, err
+}
+
+func (e *edges) changed(table, key string, row []byte) {
+	e.views.changed(table, key, row)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	snap := e.views.snapshot()
+	switch table {
+	case trustTable:
+		e.orgs[key] = snap.Organisation(key)
+	case subscriptionTable:
+		sub := snap.Subscription(key)
+		switch a := e.subs[key]; {
+		case sub == nil || sub.Status != verdict.StatusActivating:
+			delete(e.subs, key)
+		case a == nil || a.version != sub.Version:
+			e.subs[key] = &activation{version: sub.Version, seen: time.Now()}
+		}
+	default:
+		return
+	}
+	select {
+	case e.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (e *edges) run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Add(1)
+	go func() {
+		defer wg.Done()
+		for ctx.Err() == nil {
+			if err := e.view.Run(ctx); err != nil {
+				e.node.log.Error("view of the edges ended", "error", err)
+			}
+			return
+		}
+	}()
+	if slices.Contains(e.node.cfg.Parts, PartKeepers) {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			e.keep(ctx)
+		}()
+	}
+	if slices.Contains(e.node.cfg.Parts, PartRelay) {
+		return e.relay(ctx)
+	}
+	<-ctx.Done()
+	return nil
+}
+
+// relay moves inboxes into admitted until the context ends.
+func (e *edges) relay(ctx context.Context) error {
+	n := e.node
+	opts, err := n.conn.Opts()
+	if err != nil {
+		return err
+	}
+	resolver := e.resolver()
+	relay, err := admission.NewRelay(admission.RelayConfig{Options: opts, Instance: n.cfg.Instance, Door: n.door(resolver.Belongs), Resolver: resolver,
+		Tables: func() admission.Tables { return e.views.snapshot() }, Inboxes: e.inboxes, Lease: e.view, LeaseAge: n.cfg.LeaseAge,
+		Letters: n.records.DeadLetter, Session: n.cfg.Session, Logger: n.log, Metrics: n.metrics.admission})
+	if err != nil {
+		return err
+	}
+	return relay.Run(ctx)
+}
+
+// resolver prepares what admission may not fetch: an event's schema is let in only when its projections are registered.
+func (e *edges) resolver() *admission.Resolver {
+	return admission.NewResolver(e.node.registry, func(ctx context.Context, eventType string, s *codecs.Schema) error {
+		return e.node.projections.ensure(ctx, e.views.snapshot(), eventType, s)
+	})
+}
+
+func (e *edges) inboxes() []string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var all []string
+	for id, org := range e.orgs {
+		if org != nil && org.Inbox && e.known[topology.InboxTopicName(id)] {
+			all = append(all, id)
+		}
+	}
+	slices.Sort(all)
+	return all
+}
+
+// keep creates topics and activates subscriptions until the context ends.
+func (e *edges) keep(ctx context.Context) {
+	cl, err := e.node.conn.Client()
+	if err != nil {
+		e.node.log.Error("start the keepers", "error", err)
+		return
+	}
+	defer cl.Close()
+	for ctx.Err() == nil {
+		again := e.topics(ctx)
+		again = e.activate(ctx, cl) || again
+		var tick <-chan time.Time
+		if again {
+			tick = time.After(e.node.cfg.LeaseAge / 4)
+		}
+		select {
+		case <-e.wake:
+		case <-tick:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// topics creates what the trust registry's organisations need; true when it must look again.
+func (e *edges) topics(ctx context.Context) bool {
+	e.mu.Lock()
+	var want []topology.Topic
+	for id, org := range e.orgs {
+		if org == nil {
+			continue
+		}
+		if t := topology.SubscriberTopic(id, e.node.cfg.Shape); len(org.Receives) > 0 && !e.known[t.Name] {
+			want = append(want, t)
+		}
+		if t := topology.InboxTopic(id, e.node.cfg.Shape); org.Inbox && !e.known[t.Name] {
+			want = append(want, t)
+		}
+	}
+	e.mu.Unlock()
+	if len(want) == 0 {
+		return false
+	}
+	if _, err := kafka.Apply(ctx, e.node.admin, want, e.node.cfg.Replicas); err != nil {
+		if ctx.Err() == nil {
+			e.node.log.Warn("create the organisations' topics: retrying", "error", err)
+		}
+		return true
+	}
+	e.mu.Lock()
+	for _, t := range want {
+		e.known[t.Name] = true
+	}
+	e.mu.Unlock()
+	return false
+}
+
+// activate sends `activated` for each subscription whose activating row has been in effect for the lease's age: from then
+// on no router decides without it, so every event at or after the streams' ends is decided under it. True when some wait.
+func (e *edges) activate(ctx context.Context, cl *kgo.Client) bool {
+	e.mu.Lock()
+	due := map[string]int64{}
+	now := time.Now()
+	for id, a := range e.subs {
+		if now.Sub(a.seen) >= e.node.cfg.LeaseAge && now.Sub(a.asked) > 5*time.Second {
+			due[id] = a.version
+		}
+	}
+	waiting := len(e.subs) > 0
+	e.mu.Unlock()
+	if len(due) == 0 {
+		return waiting
+	}
+	err := e.sendActivated(ctx, cl, due)
+	if err != nil {
+		if ctx.Err() == nil {
+			e.node.log.Warn("activate subscriptions: retrying", "error", err)
+		}
+		return true
+	}
+	e.mu.Lock()
+	for id := range due {
+		if a := e.subs[id]; a != nil {
+			a.asked = now
+		}
+	}
+	e.mu.Unlock()
+	return true
+}
+
+func (e *edges) sendActivated(ctx context.Context, cl *kgo.Client, due map[string]int64) error {
+	names := make([]string, 0, len(topology.EventStreams))
+	for _, s := range topology.EventStreams {
+		names = append(names, s.Name)
+	}
+	ends, err := e.node.admin.ListEndOffsets(ctx, names...)
+	if err == nil {
+		err = ends.Error()
+	}
+	if err != nil {
+		return fmt.Errorf("list the ends of the event streams: %w", err)
+	}
+	var from []codecs.StreamPosition
+	for _, o := range ends.Offsets().Sorted() {
+		from = append(from, codecs.StreamPosition{Topic: o.Topic, Partition: o.Partition, Offset: o.At})
+	}
+	var errs []error
+	for id, version := range due {
+		cmd := codecs.SubscriptionCommand{Meta: codecs.Meta{ID: fmt.Sprintf("activated-%s-%d", id, version), Actor: "civicbus", IssuedAt: codecs.Millis(e.node.cfg.Now())},
+			Kind: "activated", Subscription: codecs.Subscription{ID: id, From: from}}
+		value, err := e.node.records.SubscriptionCommand.Encode(&cmd)
+		if err == nil {
+			err = cl.ProduceSync(ctx, &kgo.Record{Topic: topology.SubscriptionCommands.Name, Key: []byte(id), Value: value}).FirstErr()
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,238 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"civicbus/codecs"
+	"civicbus/internal/kafka"
+	"civicbus/processors/catalog"
+	"civicbus/processors/command"
+	"civicbus/processors/consent"
+	"civicbus/processors/event"
+	"civicbus/processors/profile"
+	"civicbus/processors/router"
+	"civicbus/processors/subscription"
+	"civicbus/processors/trust"
+	"civicbus/topology"
+
+	"github.com/lovoo/goka"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// group runs one goka group of the map in this node, and starts it again when it failed.
+type group struct {
+	node *Node
+	def  topology.Group
+	log  *slog.Logger
+
+	mu     sync.Mutex
+	engine *kafka.Engine
+	before int64 // table records read by engines that have ended
+}
+
+func newGroup(n *Node, def topology.Group) *group {
+	return &group{node: n, def: def, log: n.log.With("group", def.Name)}
+}
+
+// run keeps the group running until the context ends. A failure (a dependency broken, a bug) is logged and the group
+// started again from what is committed, ever slower up to half a minute.
+func (g *group) run(ctx context.Context) error {
+	for wait := 100 * time.Millisecond; ctx.Err() == nil; wait = min(2*wait, 30*time.Second) {
+		began := time.Now()
+		err := g.once(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if time.Since(began) > time.Minute {
+			wait = 100 * time.Millisecond
+		}
+		g.log.Error("group ended, it is started again", "error", err, "in", wait)
+		g.node.metrics.restarted(g.def.Name)
+		pause(ctx, wait)
+	}
+	return nil
+}
+
+func (g *group) once(ctx context.Context) error {
+	n := g.node
+	v := newViews(n.records, n.schemas, g.log)
+	callbacks, ready, err := g.callbacks(v)
+	if err != nil {
+		return err
+	}
+	graph, err := topology.Build(g.def, callbacks)
+	if err != nil {
+		return err
+	}
+	cfg := kafka.GroupConfig{Connection: n.conn, Graph: graph, Instance: n.cfg.Instance, LeaseAge: n.cfg.LeaseAge, Interval: n.cfg.Interval,
+		TxnTimeout: n.cfg.TxnTimeout, Session: n.cfg.Session, Ready: ready, Changed: v.changed, Failed: n.outlets.failed,
+		Logger: n.log, Metrics: n.metrics.engine}
+	if n.cfg.HoldTable != nil {
+		cfg.HoldTable = func(topic string, p int32) bool { return n.cfg.HoldTable(g.def.Name, topic, p) }
+	}
+	engine, err := kafka.NewEngine(cfg)
+	if err != nil {
+		return err
+	}
+	g.mu.Lock()
+	g.engine = engine
+	g.mu.Unlock()
+	defer func() {
+		g.mu.Lock()
+		g.before += engine.Loaded()
+		g.engine = nil
+		g.mu.Unlock()
+		_ = engine.Close()
+	}()
+	processor, err := goka.NewProcessor(nil, graph, engine.Options()...)
+	if err != nil {
+		return fmt.Errorf("start group %s: %w", g.def.Name, err)
+	}
+	runCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	stop := context.AfterFunc(ctx, func() {
+		drain, done := context.WithTimeout(context.Background(), settleTime)
+		defer done()
+		engine.Drain(drain)
+		cancel()
+	})
+	defer stop()
+	if err := processor.Run(runCtx); err != nil {
+		return err
+	}
+	return errors.New("goka's processor ended without an error")
+}
+
+// callbacks makes the group's callbacks, and what a record must wait for before it is handed to them.
+func (g *group) callbacks(v *views) (topology.Callbacks, func(*kgo.Record) bool, error) {
+	n := g.node
+	commands := command.Env{Records: n.records, Now: n.cfg.Now, Snapshot: v.snapshot, Schema: n.schemas.latest, Follows: event.Follows}
+	events := event.Env{Records: n.records, Keys: n.keys, Now: n.cfg.Now, Partitions: n.cfg.Shape.Partitions, Snapshot: v.snapshot,
+		Schema: n.registry.Cached, Emit: g.emit, Seen: n.metrics.decided}
+	wait := &waiting{node: n, views: v}
+	switch g.def.Name {
+	case topology.Catalog.Name:
+		return catalog.New(commands).Callbacks(), wait.catalog, nil
+	case topology.Trust.Name:
+		return trust.New(commands).Callbacks(), wait.record, nil
+	case topology.Subscription.Name:
+		return subscription.New(commands).Callbacks(), wait.subscription, nil
+	case topology.Consent.Name:
+		return consent.New(commands).Callbacks(), wait.record, nil
+	case topology.Profile.Name:
+		return profile.New(events).Callbacks(), wait.record, nil
+	case topology.Router.Name:
+		return router.New(router.Env{Env: events, Projection: n.projections.find, Refused: n.outlets.refused}).Callbacks(), wait.event, nil
+	}
+	return nil, nil, fmt.Errorf("start group %s: it has no processor", g.def.Name)
+}
+
+// emit adds a record to the transaction that the callback's own record is in.
+func (g *group) emit(_ goka.Context, r *kgo.Record) {
+	g.mu.Lock()
+	e := g.engine
+	g.mu.Unlock()
+	if e != nil {
+		e.Produce(r)
+	}
+}
+
+func (g *group) status() kafka.Status {
+	g.mu.Lock()
+	e := g.engine
+	g.mu.Unlock()
+	if e == nil {
+		return kafka.Status{Group: g.def.Name, State: "stopped"}
+	}
+	return e.Status()
+}
+
+func (g *group) loaded() int64 {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.engine != nil {
+		return g.before + g.engine.Loaded()
+	}
+	return g.before
+}
+
+func (g *group) leave(ctx context.Context) error {
+	return kafka.Leave(ctx, g.node.conn, g.def.Name, g.node.cfg.Instance)
+}
+
+// waiting says what a record must wait for before goka gets it: everything that its callback must have and may not fetch.
+type waiting struct {
+	node  *Node
+	views *views
+}
+
+// record waits for the schema of the record's value.
+func (w *waiting) record(r *kgo.Record) bool {
+	return r.Value == nil || w.node.schemas.settled(r.Value)
+}
+
+// catalog waits for the newest schema that the entry is checked against.
+func (w *waiting) catalog(r *kgo.Record) bool {
+	if !w.record(r) {
+		return false
+	}
+	cmd, err := w.node.records.CatalogCommand.Decode(r.Value)
+	return err != nil || cmd.EventType.RegistrySubject == "" || w.node.schemas.fresh(cmd.EventType.RegistrySubject)
+}
+
+// subscription waits for the newest schemas of the event types that the subscription names.
+func (w *waiting) subscription(r *kgo.Record) bool {
+	if !w.record(r) {
+		return false
+	}
+	cmd, err := w.node.records.SubscriptionCommand.Decode(r.Value)
+	if err != nil {
+		return true
+	}
+	snap := w.views.snapshot()
+	types := cmd.Subscription.EventTypes
+	if len(types) > maxTypesLooked {
+		types = types[:maxTypesLooked]
+	}
+	settled := true
+	for _, t := range types {
+		if et := snap.EventType(t); et != nil {
+			settled = w.node.schemas.fresh(et.RegistrySubject) && settled
+		}
+	}
+	return settled
+}
+
+// maxTypesLooked bounds what one command can make this process look up.
+const maxTypesLooked = 256
+
+// event waits for the schema of an event, the projected schemas of its deliveries, and the topics that they go to.
+func (w *waiting) event(r *kgo.Record) bool {
+	if !w.record(r) {
+		return false
+	}
+	id, _, err := codecs.WireID(r.Value)
+	if err != nil {
+		return true
+	}
+	schema, ok := w.node.registry.Cached(id)
+	if !ok {
+		return true
+	}
+	eventType := ""
+	for _, h := range r.Headers {
+		if h.Key == codecs.HeaderType {
+			eventType = string(h.Value)
+		}
+	}
+	snap := w.views.snapshot()
+	if !w.node.projections.settled(snap, eventType, schema) {
+		return false
+	}
+	return w.node.projections.outletsSettled(eventType, schema, w.node.outlets)
+}

@@ -1,0 +1,252 @@
+// Package app puts civicbus together: it connects a process to its cluster, runs the groups and edges that it was told to,
+// and stops them in order.
+//
+// A Node is one process's worth of civicbus; several of them, in one process or in many, share the work by Kafka's consumer
+// groups. Nothing in it is global, so tests run several side by side.
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"civicbus/codecs"
+	"civicbus/internal/admission"
+	"civicbus/internal/kafka"
+	"civicbus/internal/pseudonym"
+	"civicbus/topology"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kadm"
+)
+
+// Config says what a node connects to and how it works. A field without a default named is required.
+type Config struct {
+	Connection kafka.Connection
+	Registry   codecs.RegistryConfig
+	BusKey     []byte // at least 32 bytes
+	Shape      topology.Shape
+	Replicas   int16         // of topics that the node creates for subscribers and sources; 1
+	LeaseAge   time.Duration // 500 ms
+	Interval   time.Duration // 20 ms
+	TxnTimeout time.Duration // 5 s
+	Session    time.Duration // 10 s
+	Instance   string        // unique among live nodes; the same after a restart
+	Parts      []string      // groups and edges to run; empty: all
+	Now        func() time.Time
+	Logger     *slog.Logger
+	Metrics    *prometheus.Registry // nil: one of its own
+
+	// HoldTable is a fault for tests: table partitions for which it is true are not read by groups.
+	HoldTable func(group, topic string, partition int32) bool
+}
+
+// Edges that a node can run beside the groups of the map.
+const (
+	PartRelay    = "relay"
+	PartKeepers  = "keepers" // creates subscribers' and sources' topics, activates subscriptions
+	settleTime   = 10 * time.Second
+	connectLimit = 30 * time.Second
+)
+
+// Parts lists everything that a node can run.
+func Parts() []string {
+	var all []string
+	for _, g := range topology.Groups {
+		all = append(all, g.Name)
+	}
+	return append(all, PartRelay, PartKeepers)
+}
+
+// Node is one running process of civicbus.
+type Node struct {
+	cfg         Config
+	log         *slog.Logger
+	conn        kafka.Connection
+	registry    *codecs.Registry
+	records     *codecs.Records
+	keys        *pseudonym.Keys
+	admin       *kadm.Client
+	schemas     *schemas
+	projections *projections
+	outlets     *outlets
+	metrics     *metrics
+	groups      []*group
+	edges       *edges // nil when none is run
+	ctx         context.Context
+	cancel      context.CancelFunc
+}
+
+// Connect makes a node: it binds civicbus's records in the registry and checks that the cluster's topics and settings are
+// what this process expects. It starts nothing.
+func Connect(ctx context.Context, cfg Config) (*Node, error) {
+	if err := cfg.defaults(); err != nil {
+		return nil, err
+	}
+	n := &Node{cfg: cfg, log: cfg.Logger, conn: cfg.Connection, records: codecs.NewRecords(), metrics: newMetrics(cfg.Metrics)}
+	var err error
+	if n.keys, err = pseudonym.NewKeys(cfg.BusKey); err != nil {
+		return nil, err
+	}
+	if n.registry, err = codecs.NewRegistry(cfg.Registry); err != nil {
+		return nil, err
+	}
+	bound, cancel := context.WithTimeout(ctx, connectLimit)
+	defer cancel()
+	if err := n.records.Bind(bound, n.registry); err != nil {
+		return nil, fmt.Errorf("register civicbus's own schemas: %w", err)
+	}
+	cl, err := n.conn.Client()
+	if err != nil {
+		return nil, err
+	}
+	n.admin = kadm.NewClient(cl)
+	if err := n.check(bound); err != nil {
+		n.admin.Close()
+		return nil, err
+	}
+	n.ctx, n.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	n.schemas = newSchemas(n.ctx, n.registry, n.log)
+	n.projections = newProjections(n.ctx, n.registry, n.log)
+	n.outlets = newOutlets(n.admin, n.log)
+	for _, name := range cfg.Parts {
+		if g, ok := topology.GroupByName(name); ok {
+			n.groups = append(n.groups, newGroup(n, g))
+		}
+	}
+	if slices.Contains(cfg.Parts, PartRelay) || slices.Contains(cfg.Parts, PartKeepers) {
+		if n.edges, err = newEdges(n); err != nil {
+			n.Close()
+			return nil, err
+		}
+	}
+	return n, nil
+}
+
+func (c *Config) defaults() error {
+	if c.Instance == "" {
+		return errors.New("run a node: its instance id is required (engine.instance_id)")
+	}
+	or := func(d *time.Duration, v time.Duration) {
+		if *d == 0 {
+			*d = v
+		}
+	}
+	or(&c.LeaseAge, 500*time.Millisecond)
+	or(&c.Interval, 20*time.Millisecond)
+	or(&c.TxnTimeout, 5*time.Second)
+	or(&c.Session, 10*time.Second)
+	if c.Replicas == 0 {
+		c.Replicas = 1
+	}
+	if len(c.Parts) == 0 {
+		c.Parts = Parts()
+	}
+	for _, p := range c.Parts {
+		if !slices.Contains(Parts(), p) {
+			return fmt.Errorf("run %q: there is no such group or edge, want some of %v", p, Parts())
+		}
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	if c.Metrics == nil {
+		c.Metrics = prometheus.NewRegistry()
+	}
+	return nil
+}
+
+// Run works until the context ends, then stops in order: groups commit what they have in hand, and leave nothing open.
+func (n *Node) Run(ctx context.Context) error {
+	defer n.Close()
+	var wg sync.WaitGroup
+	errs := make(chan error, len(n.groups)+1)
+	run := func(f func(context.Context) error) {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			if err := f(ctx); err != nil {
+				errs <- err
+			}
+		}()
+	}
+	run(func(ctx context.Context) error { n.outlets.run(ctx); return nil })
+	for _, g := range n.groups {
+		run(g.run)
+	}
+	if n.edges != nil {
+		run(n.edges.run)
+	}
+	wg.Wait()
+	close(errs)
+	var all []error
+	for err := range errs {
+		all = append(all, err)
+	}
+	return errors.Join(all...)
+}
+
+// Close ends what Connect began. Run does it by itself.
+func (n *Node) Close() {
+	if n.cancel != nil {
+		n.cancel()
+	}
+	n.admin.Close()
+}
+
+// Leave gives up every group membership for good, after Run has returned: for scale-in.
+func (n *Node) Leave(ctx context.Context) error {
+	var errs []error
+	for _, g := range n.groups {
+		errs = append(errs, g.leave(ctx))
+	}
+	return errors.Join(errs...)
+}
+
+// Status reports what each group is doing.
+func (n *Node) Status() []kafka.Status {
+	var all []kafka.Status
+	for _, g := range n.groups {
+		all = append(all, g.status())
+	}
+	return all
+}
+
+// Ready is nil when every group has recovered its partitions and holds its lease, else it says what is missing.
+func (n *Node) Ready() error {
+	var errs []error
+	for _, s := range n.Status() {
+		if !s.Ready() {
+			errs = append(errs, fmt.Errorf("group %s: %s, %d partitions, lease held: %t, stopped: %d", s.Group, s.State, len(s.Partitions), s.Leased, s.Stopped))
+		}
+	}
+	if n.edges != nil {
+		if _, ok := n.edges.view.Fresh(); !ok {
+			errs = append(errs, errors.New("edges: the tables are not confirmed current"))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Loaded counts the table records that the groups have read: what starts and rebalances cost.
+func (n *Node) Loaded() (total int64) {
+	for _, g := range n.groups {
+		total += g.loaded()
+	}
+	return total
+}
+
+// Metrics is where the node's metrics are registered.
+func (n *Node) Metrics() *prometheus.Registry { return n.cfg.Metrics }
+
+// door is admission's, for the relay and for publishers in this process.
+func (n *Node) door(belongs func(string, int32) bool) *admission.Door {
+	return &admission.Door{Keys: n.keys, Belongs: belongs, RegistryURL: n.cfg.Registry.URL}
+}

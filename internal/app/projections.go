@@ -1,0 +1,165 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"hash/maphash"
+	"log/slog"
+	"sync"
+
+	"civicbus/codecs"
+	"civicbus/internal/verdict"
+	"civicbus/topology"
+)
+
+// projections registers the projected schemas that deliveries are written under (DESIGN.md section 4), and keeps them. A
+// record waits before goka until those of its type and writer schema are registered. Safe for concurrent use.
+type projections struct {
+	ctx      context.Context
+	registry *codecs.Registry
+	log      *slog.Logger
+	seed     maphash.Seed
+
+	mu          sync.RWMutex
+	known       map[projectionKey]*registered
+	busy        map[projectionKey]bool
+	ready       map[readyKey]*verdict.Snapshot // for which snapshot everything was found registered
+	subscribers map[readyKey][]string          // of that snapshot
+}
+
+type projectionKey struct {
+	subscriber, eventType string
+	writer                int32
+	paths                 uint64
+}
+
+type readyKey struct {
+	eventType string
+	writer    int32
+}
+
+// registered is a projection under its registry id; one that the registry refuses has none, and its deliveries become
+// dead letters: a source that breaks its own schema's compatibility must not stop everyone else's events.
+type registered struct {
+	projection *codecs.Projection
+	id         int32
+}
+
+func newProjections(ctx context.Context, registry *codecs.Registry, log *slog.Logger) *projections {
+	return &projections{ctx: ctx, registry: registry, log: log, seed: maphash.MakeSeed(),
+		known: map[projectionKey]*registered{}, busy: map[projectionKey]bool{}, ready: map[readyKey]*verdict.Snapshot{}, subscribers: map[readyKey][]string{}}
+}
+
+func (p *projections) key(t verdict.Target) projectionKey {
+	var h maphash.Hash
+	h.SetSeed(p.seed)
+	for _, path := range t.Paths {
+		_, _ = h.WriteString(path)
+		_ = h.WriteByte(0)
+	}
+	return projectionKey{t.Subscriber, t.EventType, t.Writer.ID(), h.Sum64()}
+}
+
+// find is router.Env.Projection.
+func (p *projections) find(t verdict.Target) (*codecs.Projection, int32) {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	if r := p.known[p.key(t)]; r != nil {
+		return r.projection, r.id
+	}
+	return nil, 0
+}
+
+// settled says whether every projected schema that deliveries of a type may need is registered, or refused; else it
+// registers them in the background.
+func (p *projections) settled(snap *verdict.Snapshot, eventType string, writer *codecs.Schema) bool {
+	rk := readyKey{eventType, writer.ID()}
+	p.mu.RLock()
+	done := p.ready[rk] == snap
+	p.mu.RUnlock()
+	if done {
+		return true
+	}
+	done = true
+	var subscribers []string
+	for _, t := range snap.Targets(eventType, writer) {
+		k := p.key(t)
+		subscribers = append(subscribers, t.Subscriber)
+		p.mu.Lock()
+		if p.known[k] == nil {
+			done = false
+			if !p.busy[k] {
+				p.busy[k] = true
+				go func() {
+					if err := p.register(p.ctx, t, k); err != nil && p.ctx.Err() == nil {
+						p.log.Warn("register projected schema: its events wait", "subscriber", t.Subscriber, "type", t.EventType, "error", err)
+						pause(p.ctx, retryEach)
+					}
+					p.mu.Lock()
+					delete(p.busy, k)
+					p.mu.Unlock()
+				}()
+			}
+		}
+		p.mu.Unlock()
+	}
+	if done {
+		p.mu.Lock()
+		p.ready[rk], p.subscribers[rk] = snap, subscribers
+		p.mu.Unlock()
+	}
+	return done
+}
+
+// outletsSettled says whether it is known of every subscriber's topic that deliveries of a type may go to.
+func (p *projections) outletsSettled(eventType string, writer *codecs.Schema, o *outlets) bool {
+	p.mu.RLock()
+	subscribers := p.subscribers[readyKey{eventType, writer.ID()}]
+	p.mu.RUnlock()
+	settled := true
+	for _, s := range subscribers {
+		settled = o.settled(topology.SubscriberTopicName(s)) && settled
+	}
+	return settled
+}
+
+// ensure registers what settled would, and waits: admission lets no schema in whose projections are not registered.
+func (p *projections) ensure(ctx context.Context, snap *verdict.Snapshot, eventType string, writer *codecs.Schema) error {
+	for _, t := range snap.Targets(eventType, writer) {
+		k := p.key(t)
+		p.mu.RLock()
+		have := p.known[k] != nil
+		p.mu.RUnlock()
+		if have {
+			continue
+		}
+		if err := p.register(ctx, t, k); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *projections) register(ctx context.Context, t verdict.Target, k projectionKey) error {
+	projection, err := t.Writer.Projection(t.Paths)
+	if err != nil {
+		return err
+	}
+	subject := topology.SubscriberTopicName(t.Subscriber) + "-" + t.Writer.FullName()
+	r := &registered{}
+	if err := p.registry.SetCompatibility(ctx, subject, "FULL_TRANSITIVE"); err != nil {
+		return err
+	}
+	switch s, err := p.registry.Register(ctx, subject, projection.JSON()); {
+	case err == nil:
+		r.projection, r.id = projection, s.ID()
+	case errors.Is(err, codecs.ErrIncompatible):
+		p.log.Error("projected schema refused: deliveries under it become dead letters", "registry_subject", subject, "error", err)
+	default:
+		return err
+	}
+	p.mu.Lock()
+	p.known[k] = r
+	p.mu.Unlock()
+	return nil
+}

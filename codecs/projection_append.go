@@ -3,6 +3,7 @@ package codecs
 import (
 	"fmt"
 	"slices"
+	"sync"
 )
 
 // Append appends the Avro body under the projected schema, without the wire header, to dst. It copies the permitted
@@ -15,20 +16,27 @@ func (p *Projection) Append(dst, body []byte, sel *Selection) ([]byte, error) {
 	if len(body) > MaxBodyBytes {
 		return dst, Malformed{What: "data", Err: errTooLong}
 	}
-	c := cutter{
+	c := cutters.Get().(*cutter)
+	*c = cutter{
 		reader: reader{body: body, emptyLeft: MaxEmptyItems},
 		skips:  walker{body: body},
 		dst:    dst, begin: len(dst), sel: sel, ends: p.ends,
 	}
 	pos, err := c.value(p.root, p.places, false, 0, 0)
+	out := c.dst
+	*c = cutter{}
+	cutters.Put(c)
 	if err != nil {
 		return dst, err.malformed()
 	}
 	if pos != len(body) {
 		return dst, Malformed{What: "data", Err: errTrailing}
 	}
-	return c.dst, nil
+	return out, nil
 }
+
+// cutters saves Append its one allocation: the compiler cannot see that a cutter ends with it.
+var cutters = sync.Pool{New: func() any { return new(cutter) }}
 
 // cutter is one pass of Append. It reads every byte of what it takes as strictly as Validate, but for UTF-8.
 type cutter struct {
@@ -164,13 +172,13 @@ func (c *cutter) items(s *shape, at *place, all bool, pos, depth int) (int, *bad
 	if split {
 		c.split, c.foreign = true, true
 		others = c.any(at)
-		defer func() { c.split, c.foreign = false, false }()
 	}
 	it := items{reader: &c.reader, of: s.of, pos: pos, depth: depth}
-	start, header, taken, index := len(c.dst), 0, int64(0), 0
+	start, header, index := len(c.dst), 0, 0
+	var expect, taken int64
 	for it.next() {
 		if header == 0 {
-			expect := it.total
+			expect = it.total
 			if !others {
 				expect = 1
 			}
@@ -206,11 +214,16 @@ func (c *cutter) items(s *shape, at *place, all bool, pos, depth int) (int, *bad
 	if it.bad != nil {
 		return 0, it.bad
 	}
+	if split {
+		c.split, c.foreign = false, false
+	}
 	if taken == 0 {
 		c.dst = append(c.dst[:start], 0)
 		return it.pos, nil
 	}
-	c.recount(start, header, taken)
+	if taken != expect {
+		c.recount(start, header, taken)
+	}
 	c.dst = append(c.dst, 0)
 	return it.pos, nil
 }

@@ -16,7 +16,7 @@ type shape struct {
 type shapeField struct {
 	typ  *shape
 	out  bool   // it is in the projected schema
-	skip []step // the way past it
+	skip []step // the way past it, and past fields before it that are not in the projected schema
 }
 
 type shaper struct {
@@ -33,8 +33,19 @@ func (m *shaper) shape(n *node) *shape {
 	m.made[n] = s
 	switch n.kind {
 	case kindRecord:
-		for _, f := range n.fields {
-			s.fields = append(s.fields, shapeField{typ: m.shape(f.typ), out: m.reach[n][f], skip: m.skips.skip(f.typ, nil)})
+		var run []step // the way past the fields before that are not projected, which are passed in one go
+		for i, f := range n.fields {
+			out := m.reach[n][f]
+			if out {
+				run = nil
+			} else if run != nil {
+				s.fields[i-1].skip = nil
+			}
+			run = m.skips.skip(f.typ, run)
+			s.fields = append(s.fields, shapeField{typ: m.shape(f.typ), out: out, skip: run})
+			if out {
+				run = nil
+			}
 		}
 	case kindArray, kindMap:
 		s.items = m.shape(n.items)

@@ -304,6 +304,18 @@ func TestWalkAllocatesNothing(t *testing.T) {
 	if values[0].Text() != "Aino Maria" || values[1].Text() != "Finland" || values[2].Text() != "FI" || values[3].Kind != Composite {
 		t.Errorf("%v", values)
 	}
+	projection, err := s.Projection([]string{"data.child", "data.guardians[].address.city"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	room, sel := make([]byte, 0, 1024), Selection{Permit: []bool{true, true}, Own: []bool{false, true}, Index: 1}
+	if n := testing.AllocsPerRun(100, func() {
+		if _, err := projection.Append(room, body, &sel); err != nil {
+			t.Fatal(err)
+		}
+	}); n > 0.5 { // the race detector and a collection may empty the pool
+		t.Errorf("projecting: %v allocations", n)
+	}
 	bad := body[:20]
 	if n := testing.AllocsPerRun(100, func() { _ = p.Walk(bad, values) }); n != 0 {
 		t.Errorf("bad bytes: %v allocations", n)

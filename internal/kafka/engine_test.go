@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -26,12 +27,13 @@ import (
 // world is a broker with the topics of one small group: it counts per key in its table, looks the key up in a rules table
 // and writes "count:rule" to its output.
 type world struct {
-	t       *testing.T
-	cluster *kfake.Cluster
-	conn    kafka.Connection
-	admin   *kadm.Client
-	log     *slog.Logger
-	age     time.Duration
+	t                            *testing.T
+	cluster                      *kfake.Cluster // nil on a real cluster
+	group, in, out, table, rules string
+	conn                         kafka.Connection
+	admin                        *kadm.Client
+	log                          *slog.Logger
+	age                          time.Duration
 
 	mu   sync.Mutex
 	hold bool // the rules table is not read
@@ -39,17 +41,22 @@ type world struct {
 
 const parts = 4
 
+// newWorld makes the topics, on a broker of its own or on the cluster that CIVICBUS_TEST_BROKERS names.
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(parts, "in", "out", "counter-table", "rules-table"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(c.Close)
-	w := &world{t: t, cluster: c, conn: kafka.Connection{Brokers: c.ListenAddrs()}, age: 2 * time.Second}
-	w.log = slog.New(slog.NewTextHandler(io.Discard, nil))
+	w := &world{t: t, age: 2 * time.Second, log: slog.New(slog.NewTextHandler(io.Discard, nil))}
 	if os.Getenv("CIVICBUS_TEST_LOG") != "" {
 		w.log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	}
+	if brokers := os.Getenv("CIVICBUS_TEST_BROKERS"); brokers != "" {
+		w.conn.Brokers = strings.Split(brokers, ",")
+	} else {
+		c, err := kfake.NewCluster(kfake.NumBrokers(1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(c.Close)
+		w.cluster, w.conn.Brokers = c, c.ListenAddrs()
 	}
 	cl, err := w.conn.Client()
 	if err != nil {
@@ -57,7 +64,32 @@ func newWorld(t *testing.T) *world {
 	}
 	w.admin = kadm.NewClient(cl)
 	t.Cleanup(w.admin.Close)
+	id := strconv.FormatInt(time.Now().UnixNano(), 36)
+	w.group, w.in, w.out, w.rules = "counter-"+id, "in-"+id, "out-"+id, "rules-"+id+"-table"
+	w.table = w.group + "-table"
+	for _, topic := range []string{w.in, w.out, w.rules, w.table} {
+		config := map[string]*string{}
+		if w.cluster == nil && strings.HasSuffix(topic, "-table") {
+			compact := "compact"
+			config["cleanup.policy"] = &compact
+		}
+		if _, err := w.admin.CreateTopic(context.Background(), parts, -1, config, topic); err != nil {
+			t.Fatal(err)
+		}
+	}
+	until(t, 10*time.Second, "the new topics are known", func() bool {
+		l, err := w.admin.ListTopics(context.Background(), w.in, w.out, w.rules, w.table)
+		return err == nil && l.Error() == nil && len(l) == 4
+	})
 	return w
+}
+
+// fake returns the broker for fault injection; on a real cluster the test is skipped.
+func (w *world) fake() *kfake.Cluster {
+	if w.cluster == nil {
+		w.t.Skip("faults are injected into the embedded broker only")
+	}
+	return w.cluster
 }
 
 type node struct {
@@ -69,23 +101,23 @@ type node struct {
 func (w *world) start(instance string, change ...func(*kafka.GroupConfig)) *node {
 	w.t.Helper()
 	var e *kafka.Engine
-	graph := goka.DefineGroup("counter",
-		goka.Input("in", new(codec.Bytes), func(ctx goka.Context, msg any) {
+	graph := goka.DefineGroup(goka.Group(w.group),
+		goka.Input(goka.Stream(w.in), new(codec.Bytes), func(ctx goka.Context, msg any) {
 			n := uint64(0)
 			if b, ok := ctx.Value().([]byte); ok {
 				n = binary.BigEndian.Uint64(b)
 			}
-			rule := e.Row("rules-table", "k0")
+			rule := e.Row(w.rules, "k0")
 			ctx.SetValue(binary.BigEndian.AppendUint64(nil, n+1))
-			ctx.Emit("out", ctx.Key(), []byte(fmt.Sprintf("%s:%d:%s", msg, n+1, rule)))
+			ctx.Emit(goka.Stream(w.out), ctx.Key(), []byte(fmt.Sprintf("%s:%d:%s", msg, n+1, rule)))
 		}),
-		goka.Lookup("rules-table", new(codec.Bytes)),
-		goka.Output("out", new(codec.Bytes)), goka.Persist(new(codec.Bytes)))
+		goka.Lookup(goka.Table(w.rules), new(codec.Bytes)),
+		goka.Output(goka.Stream(w.out), new(codec.Bytes)), goka.Persist(new(codec.Bytes)))
 	cfg := kafka.GroupConfig{Connection: w.conn, Graph: graph, Instance: instance, LeaseAge: w.age, Session: 6 * time.Second, Logger: w.log,
 		HoldTable: func(topic string, _ int32) bool {
 			w.mu.Lock()
 			defer w.mu.Unlock()
-			return w.hold && topic == "rules-table"
+			return w.hold && topic == w.rules
 		}}
 	for _, c := range change {
 		c(&cfg)
@@ -150,7 +182,7 @@ func (w *world) publish(topic string, n, from int) {
 // outputs reads committed outputs until there are want of them, and then a moment more for a duplicate.
 func (w *world) outputs(want int, within time.Duration) []*kgo.Record {
 	w.t.Helper()
-	cl, err := w.conn.Client(kgo.ConsumeTopics("out"), kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	cl, err := w.conn.Client(kgo.ConsumeTopics(w.out), kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -192,13 +224,13 @@ func (w *world) exactlyOnce(inputs int, within time.Duration) {
 func TestExactlyOnceOverRestarts(t *testing.T) {
 	w := newWorld(t)
 	n := w.start("a")
-	w.publish("in", 500, 0)
+	w.publish(w.in, 500, 0)
 	w.exactlyOnce(500, 20*time.Second)
 	n.stop(t)
-	w.publish("in", 500, 500)
+	w.publish(w.in, 500, 500)
 	n = w.start("a")
 	w.exactlyOnce(1000, 20*time.Second)
-	w.publish("in", 5000, 1000)
+	w.publish(w.in, 5000, 1000)
 	n.kill(t)
 	w.start("a")
 	w.exactlyOnce(6000, 30*time.Second)
@@ -217,7 +249,7 @@ func TestExactlyOnceOverScaling(t *testing.T) {
 			case <-stop:
 				return
 			default:
-				w.publish("in", 100, total)
+				w.publish(w.in, 100, total)
 				total += 100
 			}
 		}
@@ -230,7 +262,7 @@ func TestExactlyOnceOverScaling(t *testing.T) {
 	})
 	for name, n := range map[string]*node{"b": b, "c": c} {
 		n.stop(t)
-		if err := kafka.Leave(context.Background(), w.conn, "counter", name); err != nil {
+		if err := kafka.Leave(context.Background(), w.conn, w.group, name); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -256,11 +288,11 @@ func TestAbortedTransactionsAreTriedAgain(t *testing.T) {
 		t.Run(key.Name(), func(t *testing.T) {
 			w := newWorld(t)
 			w.start("a")
-			w.publish("in", 100, 0)
+			w.publish(w.in, 100, 0)
 			w.exactlyOnce(100, 20*time.Second)
 			fails := 0
-			w.cluster.ControlKey(int16(key), func(req kmsg.Request) (kmsg.Response, error, bool) {
-				w.cluster.KeepControl()
+			w.fake().ControlKey(int16(key), func(req kmsg.Request) (kmsg.Response, error, bool) {
+				w.fake().KeepControl()
 				if p, ok := req.(*kmsg.ProduceRequest); ok && p.TransactionID == nil {
 					return nil, nil, false
 				}
@@ -269,7 +301,7 @@ func TestAbortedTransactionsAreTriedAgain(t *testing.T) {
 				}
 				return refuse(req), nil, true
 			})
-			w.publish("in", 900, 100)
+			w.publish(w.in, 900, 100)
 			w.exactlyOnce(1000, 60*time.Second)
 			if fails == 0 {
 				t.Fatal("the fault was never met")
@@ -318,15 +350,15 @@ func refuse(req kmsg.Request) kmsg.Response {
 func TestLeaseHoldsDecisions(t *testing.T) {
 	w := newWorld(t)
 	w.age = 300 * time.Millisecond
-	w.publish("rules-table", 1, 0)
+	w.publish(w.rules, 1, 0)
 	n := w.start("a")
-	w.publish("in", 10, 0)
+	w.publish(w.in, 10, 0)
 	w.exactlyOnce(10, 20*time.Second)
 	w.mu.Lock()
 	w.hold = true
 	w.mu.Unlock()
 	until(t, 10*time.Second, "readiness shows the lost lease", func() bool { return !n.engine.Status().Leased })
-	w.publish("in", 10, 10)
+	w.publish(w.in, 10, 10)
 	if got := w.outputs(11, time.Second); len(got) != 10 {
 		t.Fatalf("%d outputs while the table is not confirmed, want 10", len(got))
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sort"
+	"time"
 
 	"civicbus/topology"
 
@@ -125,7 +126,22 @@ func Apply(ctx context.Context, admin *kadm.Client, want []topology.Topic, repli
 	if err := errors.Join(errs...); err != nil {
 		return diffs, err
 	}
-	return diffs, Verify(ctx, admin, want)
+	return diffs, settle(ctx, admin, want)
+}
+
+// settle waits until the cluster shows what it was told: a new topic is known a moment later than its creation is answered.
+func settle(ctx context.Context, admin *kadm.Client, want []topology.Topic) error {
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		err := Verify(ctx, admin, want)
+		if err == nil || time.Now().After(deadline) {
+			return err
+		}
+		select {
+		case <-time.After(50 * time.Millisecond):
+		case <-ctx.Done():
+			return err
+		}
+	}
 }
 
 // Verify is an error that names every difference.

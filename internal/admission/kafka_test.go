@@ -29,7 +29,7 @@ type bus struct {
 	letters *codecs.Record[codecs.DeadLetter]
 	lease   *testLease
 	flaky   *flakySchemas
-	seen    map[string]int64 // next offset to read, by topic and partition
+	log     *logged
 
 	mu      sync.Mutex
 	inboxes []string
@@ -43,7 +43,13 @@ func newBus(t *testing.T) *bus {
 		t.Fatal(err)
 	}
 	t.Cleanup(cluster.Close)
-	b := &bus{world: newWorld(t), t: t, cluster: cluster, letters: boundLetters(t), lease: newLease(), inboxes: []string{"dvv.fi", "prh.fi"}}
+	var b *bus
+	t.Cleanup(func() {
+		if holdsAny(b.log.text.String()) {
+			t.Error("a national id was logged")
+		}
+	})
+	b = &bus{world: newWorld(t), t: t, cluster: cluster, letters: boundLetters(t), lease: newLease(), log: &logged{}, inboxes: []string{"dvv.fi", "prh.fi"}}
 	b.flaky = &flakySchemas{Schemas: b.registry}
 	b.resolver = NewResolver(b.flaky, nil)
 	b.door.Belongs = b.resolver.Belongs
@@ -100,14 +106,15 @@ func (l *testLease) set(lost bool, age time.Duration) {
 // flakySchemas is a registry that can be out of reach.
 type flakySchemas struct {
 	Schemas
-	down  atomic.Bool
-	asked atomic.Int64
+	down   atomic.Bool
+	hidden atomic.Int32 // a schema id that is out of reach alone
+	asked  atomic.Int64
 }
 
 var errDown = fmt.Errorf("connection refused")
 
 func (f *flakySchemas) Cached(id int32) (*codecs.Schema, bool) {
-	if f.down.Load() {
+	if f.down.Load() || f.hidden.Load() == id {
 		return nil, false
 	}
 	return f.Schemas.Cached(id)
@@ -115,7 +122,7 @@ func (f *flakySchemas) Cached(id int32) (*codecs.Schema, bool) {
 
 func (f *flakySchemas) Load(ctx context.Context, id int32) (*codecs.Schema, error) {
 	f.asked.Add(1)
-	if f.down.Load() {
+	if f.down.Load() || f.hidden.Load() == id {
 		return nil, errDown
 	}
 	return f.Schemas.Load(ctx, id)
@@ -167,6 +174,31 @@ func (w *wires) sever(forGood bool) {
 	w.conns = nil
 }
 
+// mend lets new connections through again.
+func (w *wires) mend() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.cut = false
+}
+
+// logged keeps what is logged, for tests that wait for it or look for what must not be there.
+type logged struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *logged) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *logged) holds(text string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Contains(l.text.String(), text)
+}
+
 // running is a relay at work.
 type running struct {
 	stop  func() error // and waits for the end
@@ -177,12 +209,12 @@ func (b *bus) relay(instance string, change ...func(*RelayConfig)) *running {
 	b.t.Helper()
 	w := &wires{}
 	cfg := RelayConfig{
-		Options:  []kgo.Opt{kgo.SeedBrokers(b.cluster.ListenAddrs()...), kgo.Dialer(w.dial), kgo.RetryBackoffFn(func(int) time.Duration { return 20 * time.Millisecond })},
+		Options:  []kgo.Opt{kgo.SeedBrokers(b.cluster.ListenAddrs()...), kgo.Dialer(w.dial), kgo.RequestRetries(5), kgo.RetryBackoffFn(func(int) time.Duration { return 20 * time.Millisecond })},
 		Instance: instance, Door: b.door, Resolver: b.resolver, Tables: b.tables, Lease: b.lease, Letters: b.letters,
 		Inboxes:     func() []string { b.mu.Lock(); defer b.mu.Unlock(); return slices.Clone(b.inboxes) },
 		LeaseAge:    5 * time.Second, // the machine that tests run on may be slow; the lease has its own test
 		TopicsEvery: 50 * time.Millisecond, RetryEvery: 50 * time.Millisecond, UnknownAfter: time.Second, Session: 6 * time.Second,
-		Logger: slog.New(slog.DiscardHandler),
+		Logger: slog.New(slog.NewTextHandler(b.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 	for _, c := range change {
 		c(&cfg)

@@ -62,7 +62,11 @@ func TestRelayExactlyOnce(t *testing.T) {
 		case 3: // the commit is applied and its answer lost
 			wires := r.wires
 			faults = append(faults, b.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.EndTxn}, Observe: true, TopLevel: true,
-				When: func(kmsg.Request) bool { go wires.sever(false); return true }}))
+				When: func(kmsg.Request) bool {
+					wires.sever(true)
+					time.AfterFunc(300*time.Millisecond, wires.mend) // longer than the client asks again
+					return true
+				}}))
 		case 4: // killed: the zombie stays, its successor takes over
 			old := r
 			old.wires.sever(true)
@@ -270,6 +274,43 @@ func TestAHeldPartitionOutlivesAborts(t *testing.T) {
 	}
 }
 
+// TestAHeldPartitionOutlivesARestart: what was committed ends before the record that waits, not behind it.
+func TestAHeldPartitionOutlivesARestart(t *testing.T) {
+	b := newBus(t)
+	first := b.company(t, company)
+	next, err := b.registry.Register(context.Background(), "fi.prh.company", companySchema[:len(companySchema)-2]+`,{"name":"city","type":["null","string"],"default":null}]}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.schemas["fi.prh.company"] = next
+	b.flaky.hidden.Store(next.ID())
+	b.send("inbox.prh.fi", 0, first)
+	for i := range 3 {
+		in := b.company(t, company)
+		in.Attributes["id"] = fmt.Sprint("held-", i)
+		b.send("inbox.prh.fi", 0, in)
+	}
+	r := b.relay("a")
+	b.committed(AdmittedTopic, 1)
+	b.until("the relay has met the held records", func() bool { return b.flaky.asked.Load() > 0 })
+	if err := r.stop(); err != nil {
+		t.Fatal(err)
+	}
+	b.flaky.hidden.Store(0)
+	r = b.relay("a")
+	records := b.committed(AdmittedTopic, 4)
+	if err := r.stop(); err != nil {
+		t.Fatal(err)
+	}
+	var ids []string
+	for _, rec := range records {
+		ids = append(ids, recordHeader(rec, "ce_id"))
+	}
+	if len(b.all(AdmittedTopic)) != 4 || fmt.Sprint(ids) != "[company-1 held-0 held-1 held-2]" {
+		t.Errorf("events %v", ids)
+	}
+}
+
 // TestRelayAdmitsOnlyUnderItsLease: without one it waits; a batch that outlived it is aborted.
 func TestRelayAdmitsOnlyUnderItsLease(t *testing.T) {
 	b := newBus(t)
@@ -340,6 +381,7 @@ func TestAGapStopsItsPartitionAlone(t *testing.T) {
 	r = b.relay("a")
 	b.births(1, 2, 4)
 	b.committed(AdmittedTopic, 12)
+	b.until("the partition is found stopped", func() bool { return b.log.holds("inbox partition stopped") })
 	if err := r.stop(); err != nil {
 		t.Fatal(err)
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -136,6 +137,16 @@ type valueMaker struct {
 func (m *valueMaker) draw(n *node, dst []byte, depth int) []byte {
 	m.budget--
 	small := depth > 12 || m.budget < 0
+	if n.logical == "decimal" {
+		b, reason := n.parseDecimal(strconv.Itoa(rapid.IntRange(-9999, 9999).Draw(m.t, "decimal")))
+		if reason != "" {
+			m.t.Fatal(reason)
+		}
+		if n.kind == kindBytes {
+			dst = m.number(dst, int64(len(b)))
+		}
+		return append(dst, b...)
+	}
 	switch n.kind {
 	case kindNull:
 		return dst

@@ -35,10 +35,10 @@ type bus struct {
 	inboxes []string
 }
 
-func newBus(t *testing.T) *bus {
+func newBus(t *testing.T, opts ...kfake.Opt) *bus {
 	t.Helper()
-	cluster, err := kfake.NewCluster(kfake.NumBrokers(1),
-		kfake.SeedTopics(2, "inbox.dvv.fi", "inbox.prh.fi"), kfake.SeedTopics(4, AdmittedTopic), kfake.SeedTopics(1, DeadLettersTopic))
+	cluster, err := kfake.NewCluster(append(opts, kfake.NumBrokers(1),
+		kfake.SeedTopics(2, "inbox.dvv.fi", "inbox.prh.fi"), kfake.SeedTopics(4, AdmittedTopic), kfake.SeedTopics(1, DeadLettersTopic))...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,7 +5,8 @@ import (
 	"civicbus/internal/pseudonym"
 )
 
-// Reasons of a fault, a closed list: they are also the values of a metric's label.
+// Reasons of a fault, a closed list: they are also the values of a metric's label. JSON data that does not fit its schema
+// has the reasons of codecs.Schema.FromJSON instead, which are a closed list too.
 const (
 	// Of the envelope.
 	NotACloudEvent     = "not_a_cloudevent"    // neither binary nor structured mode, or JSON that is no object
@@ -40,7 +41,6 @@ const (
 	UnknownSchema   = "unknown_schema"     // the registry does not know the id
 	SchemaNotOfType = "schema_not_of_type" // the id belongs to another registry subject
 	NoSchema        = "no_schema"          // JSON data, and the type's registry subject has no schema
-	InvalidJSON     = "invalid_json"       // JSON data that does not fit the schema; codecs may give finer reasons
 	InvalidValue    = "invalid_value"      // bytes that the schema does not describe
 
 	// Of the subjects.

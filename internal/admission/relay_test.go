@@ -12,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+	"github.com/twmb/franz-go/pkg/kversion"
 
 	"civicbus/codecs"
 )
@@ -99,6 +100,48 @@ func TestRelayExactlyOnce(t *testing.T) {
 	for i, f := range faults {
 		if f.Hits() == 0 {
 			t.Errorf("fault %d was never met", i)
+		}
+	}
+}
+
+// TestACommitThatWasToldAsAnError: the broker commits and answers with an error. Nothing of it may be written again, also
+// with brokers before 4.0, whose producer epoch does not change with each transaction (KIP-890) and so fences nobody.
+func TestACommitThatWasToldAsAnError(t *testing.T) {
+	for _, answer := range []*kerr.Error{kerr.UnknownServerError, kerr.InvalidTxnState} {
+		for name, opts := range map[string][]kfake.Opt{"3.7": {kfake.MaxVersions(kversion.V3_7_0())}, "newest": nil} {
+			t.Run(answer.Message+" "+name, func(t *testing.T) {
+				b := newBus(t, opts...)
+				lied := make(chan struct{})
+				inner := false
+				b.cluster.ControlKey(int16(kmsg.EndTxn), func(req kmsg.Request) (kmsg.Response, error, bool) {
+					if inner {
+						return nil, nil, false
+					}
+					inner = true
+					b.cluster.KeepControl()
+					again := *req.(*kmsg.EndTxnRequest)
+					b.cluster.SleepControl(func() {
+						if resp, err := again.RequestWith(context.Background(), b.client); err != nil || resp.ErrorCode != 0 {
+							t.Error(err)
+						}
+					})
+					resp := req.ResponseKind().(*kmsg.EndTxnResponse)
+					resp.ErrorCode = answer.Code
+					close(lied)
+					return resp, nil, true
+				})
+				b.births(0, 0, 10)
+				b.births(1, 0, 10)
+				r := b.relay("a")
+				<-lied
+				b.births(0, 10, 20)
+				b.births(1, 10, 20)
+				b.committed(AdmittedTopic, 80)
+				if err := r.stop(); err != nil {
+					t.Fatal(err)
+				}
+				b.onceInOrder(b.all(AdmittedTopic), 2, 20)
+			})
 		}
 	}
 }

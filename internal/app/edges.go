@@ -76,11 +76,8 @@ func (e *edges) run(ctx context.Context) error {
 	wg.Add(1)
 	go func() {
 		defer wg.Done()
-		for ctx.Err() == nil {
-			if err := e.view.Run(ctx); err != nil {
-				e.node.log.Error("view of the edges ended", "error", err)
-			}
-			return
+		if err := e.view.Run(ctx); err != nil {
+			e.node.log.Error("view of the edges ended: nothing is admitted any more", "error", err)
 		}
 	}()
 	if slices.Contains(e.node.cfg.Parts, PartKeepers) {
@@ -119,6 +116,20 @@ func (e *edges) resolver() *admission.Resolver {
 	return admission.NewResolver(e.node.registry, func(ctx context.Context, eventType string, s *codecs.Schema) error {
 		return e.node.projections.ensure(ctx, e.views.snapshot(), eventType, s)
 	})
+}
+
+// Publisher makes the way in for callers in this process; the node must run an edge, whose view it uses. Close it.
+func (n *Node) Publisher() (*admission.Publisher, error) {
+	if n.edges == nil {
+		return nil, errors.New("publish: the node runs no edge")
+	}
+	opts, err := n.conn.Opts()
+	if err != nil {
+		return nil, err
+	}
+	resolver := n.edges.resolver()
+	return admission.NewPublisher(admission.PublisherConfig{Options: opts, Door: n.door(resolver.Belongs), Resolver: resolver,
+		Tables: func() admission.Tables { return n.edges.views.snapshot() }, Lease: n.edges.view, Letters: n.records.DeadLetter, Metrics: n.metrics.admission})
 }
 
 func (e *edges) inboxes() []string {
@@ -241,7 +252,7 @@ func (e *edges) sendActivated(ctx context.Context, cl *kgo.Client, due map[strin
 	}
 	var errs []error
 	for id, version := range due {
-		cmd := codecs.SubscriptionCommand{Meta: codecs.Meta{ID: fmt.Sprintf("activated-%s-%d", id, version), Actor: "civicbus", IssuedAt: codecs.Millis(e.node.cfg.Now())},
+		cmd := codecs.SubscriptionCommand{Meta: codecs.Meta{ID: fmt.Sprintf("activated-%s-%d", id, version), Actor: "civicbus", IssuedAt: codecs.Millis(e.node.cfg.Now()), IfVersion: version},
 			Kind: "activated", Subscription: codecs.Subscription{ID: id, From: from}}
 		value, err := e.node.records.SubscriptionCommand.Encode(&cmd)
 		if err == nil {

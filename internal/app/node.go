@@ -87,6 +87,9 @@ func Connect(ctx context.Context, cfg Config) (*Node, error) {
 	if err := cfg.defaults(); err != nil {
 		return nil, err
 	}
+	if cfg.Instance == "" {
+		return nil, errors.New("run a node: its instance id is required (engine.instance_id)")
+	}
 	n := &Node{cfg: cfg, log: cfg.Logger, conn: cfg.Connection, records: codecs.NewRecords(), metrics: newMetrics(cfg.Metrics)}
 	var err error
 	if n.keys, err = pseudonym.NewKeys(cfg.BusKey); err != nil {
@@ -128,9 +131,6 @@ func Connect(ctx context.Context, cfg Config) (*Node, error) {
 }
 
 func (c *Config) defaults() error {
-	if c.Instance == "" {
-		return errors.New("run a node: its instance id is required (engine.instance_id)")
-	}
 	or := func(d *time.Duration, v time.Duration) {
 		if *d == 0 {
 			*d = v

@@ -92,15 +92,14 @@ func (s *Snapshot) Decide(dst []Verdict, ev *Event, c *codecs.Consents, now time
 		if t.row.Category == CategoryCommand && en.sub.row.Subscriber != ev.Recipient {
 			continue
 		}
-		f := en.sub.filter
-		if f.root.eval(f.paths, ev.Schema, sc.gather(en, values)) == True {
+		if en.rest == nil || en.rest.eval(ev.Schema, sc.gather(en, values)) == True {
 			matched = append(matched, en)
 		}
 	}
 	slices.SortFunc(matched, func(a, b *entry) int { return cmp.Compare(a.sub.row.ID, b.sub.row.ID) })
 	p := t.plan(ev.Schema, role)
 	for _, en := range matched {
-		d := decision{snapshot: s, event: ev, consents: c, now: now.UnixMilli(), eventType: t, plan: p, entry: en}
+		d := decision{snapshot: s, event: ev, consents: c, now: now.UnixMilli(), eventType: t, plan: p, entry: en, paths: index.slots, slots: en.slots}
 		v := d.decide()
 		if v.Permit && !d.seesFilter(sc.gather(en, values)) {
 			v = d.deny(ReasonFilterUnknown)
@@ -134,10 +133,13 @@ func (s *Snapshot) DecideOne(ev *Event, subscription string, c *codecs.Consents,
 		ev.Malformed = err
 		return Verdict{}, false
 	}
-	if sub.filter.root.eval(sub.filter.paths, ev.Schema, values) != True {
+	if sub.filter.root.eval(ev.Schema, values) != True {
 		return d.deny(ReasonNotMatched), true
 	}
-	d.eventType, d.plan = t, t.plan(ev.Schema, role)
+	d.eventType, d.plan, d.paths = t, t.plan(ev.Schema, role), sub.filter.paths
+	for i := range d.paths {
+		d.slots = append(d.slots, i)
+	}
 	v = d.decide()
 	if v.Permit && !d.seesFilter(values) {
 		v = d.deny(ReasonFilterUnknown)
@@ -162,7 +164,9 @@ type decision struct {
 	eventType *compiledType
 	plan      *plan
 	entry     *entry
-	trust     int64 // version of the trust row
+	paths     []string // by slot
+	slots     []int    // of the filter's values
+	trust     int64    // version of the trust row
 	seen      *fieldSet
 }
 
@@ -270,12 +274,11 @@ func (d *decision) objected() bool {
 // seesFilter evaluates the filter once more, on what is permitted: a field outside it is unknown. What the
 // subscription itself leaves out of its deliveries (Fields) is permitted all the same.
 func (d *decision) seesFilter(values []codecs.Value) bool {
-	f := d.entry.sub.filter
 	hidden := false
-	for i, path := range f.paths {
-		if !isAttribute(path) && !d.seen.has(path) {
+	for i, slot := range d.slots {
+		if path := d.paths[slot]; !isAttribute(path) && !d.seen.has(path) {
 			values[i], hidden = codecs.Value{}, true
 		}
 	}
-	return !hidden || f.root.eval(f.paths, d.event.Schema, values) == True
+	return !hidden || d.entry.sub.filter.root.eval(d.event.Schema, values) == True
 }

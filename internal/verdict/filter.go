@@ -42,6 +42,7 @@ type node struct {
 	values []constant
 	parts  []*node
 	cel    *celLeaf
+	reads  []int // of cel: the positions in Filter.paths of cel.paths
 }
 
 // constant is a literal of a filter: text, a number or a truth value.
@@ -63,16 +64,16 @@ func (f *Filter) Matches(ev *Event) (Truth, error) {
 	if err := w.read(ev, values); err != nil {
 		return Unknown, err
 	}
-	return f.root.eval(f.paths, ev.Schema, values), nil
+	return f.root.eval(ev.Schema, values), nil
 }
 
-// eval evaluates the tree on the values at paths; a value of kind Absent is unknown.
-func (n *node) eval(paths []string, s *codecs.Schema, values []codecs.Value) Truth {
+// eval evaluates the tree on the values at Filter.paths; a value of kind Absent is unknown.
+func (n *node) eval(s *codecs.Schema, values []codecs.Value) Truth {
 	switch n.op {
 	case opAll:
 		t := True
 		for _, part := range n.parts {
-			if t = min(t, part.eval(paths, s, values)); t == False {
+			if t = min(t, part.eval(s, values)); t == False {
 				return False
 			}
 		}
@@ -80,15 +81,15 @@ func (n *node) eval(paths []string, s *codecs.Schema, values []codecs.Value) Tru
 	case opAny:
 		t := False
 		for _, part := range n.parts {
-			if t = max(t, part.eval(paths, s, values)); t == True {
+			if t = max(t, part.eval(s, values)); t == True {
 				return True
 			}
 		}
 		return t
 	case opNot:
-		return -n.parts[0].eval(paths, s, values)
+		return -n.parts[0].eval(s, values)
 	case opCEL:
-		return n.cel.eval(paths, s, values)
+		return n.cel.eval(n.reads, s, values)
 	}
 	v := &values[n.path]
 	if v.Kind == codecs.Absent {

@@ -49,10 +49,11 @@ var celBase = sync.OnceValues(func() (*cel.Env, error) {
 })
 
 // celLeaf is one expression that has no simpler form. It is checked and planned for each writer schema at first use: the
-// check costs some 100 microseconds, an evaluation about one.
+// check costs some 100 microseconds, an evaluation about one. A Snapshot holds one for all filters with the same text,
+// since a plan takes some kilobytes.
 type celLeaf struct {
 	text  string
-	paths []int // positions in Filter.paths of what it reads
+	paths []string // what it reads, in the order that the text gives
 	bound atomic.Pointer[[]celBound]
 }
 
@@ -181,37 +182,37 @@ func (p *filterParser) celRest(e ast.Expr, info *ast.SourceInfo) *node {
 		p.fault("cel", FaultFilterMalformed, "a CEL expression of operators, literals and fields")
 		return nothing
 	}
-	leaf := &celLeaf{text: text}
-	p.celReads(e, leaf)
-	return p.add(&node{op: opCEL, cel: leaf})
+	n := &node{op: opCEL, cel: &celLeaf{text: text}}
+	p.celReads(e, n)
+	return p.add(n)
 }
 
 // celReads finds every field that an expression names.
-func (p *filterParser) celReads(e ast.Expr, leaf *celLeaf) {
+func (p *filterParser) celReads(e ast.Expr, n *node) {
 	if path := celPath(e); path != "" {
 		if !celRooted(path) {
 			p.fault(path, FaultFilterUnknownField, "fields begin with data., profile. or ce.")
 			return
 		}
-		if i := p.path(path); !slices.Contains(leaf.paths, i) {
-			leaf.paths = append(leaf.paths, i)
+		if i := p.path(path); !slices.Contains(n.reads, i) {
+			n.reads, n.cel.paths = append(n.reads, i), append(n.cel.paths, path)
 		}
 		return
 	}
 	switch e.Kind() {
 	case ast.SelectKind:
-		p.celReads(e.AsSelect().Operand(), leaf)
+		p.celReads(e.AsSelect().Operand(), n)
 	case ast.CallKind:
 		call := e.AsCall()
 		if call.IsMemberFunction() {
-			p.celReads(call.Target(), leaf)
+			p.celReads(call.Target(), n)
 		}
 		for _, arg := range call.Args() {
-			p.celReads(arg, leaf)
+			p.celReads(arg, n)
 		}
 	case ast.ListKind:
 		for _, element := range e.AsList().Elements() {
-			p.celReads(element, leaf)
+			p.celReads(element, n)
 		}
 	case ast.LiteralKind:
 	default:
@@ -247,7 +248,7 @@ func celLiteral(e ast.Expr) (constant, bool) {
 	}
 	switch v := e.AsLiteral().(type) {
 	case types.String:
-		return constant{kind: codecs.String, text: string(v)}, true
+		return textConstant(string(v)), true
 	case types.Int:
 		return constant{kind: codecs.Int, int: int64(v)}, true
 	case types.Double:
@@ -259,7 +260,7 @@ func celLiteral(e ast.Expr) (constant, bool) {
 }
 
 // compile checks the expression with the types of the fields it names, and bounds its cost. The fault is nil if it fits.
-func (l *celLeaf) compile(paths []string, typeOf func(path string) *cel.Type) (cel.Program, *codecs.Fault) {
+func (l *celLeaf) compile(typeOf func(path string) *cel.Type) (cel.Program, *codecs.Fault) {
 	wrong := func(reason, text string, args ...any) *codecs.Fault {
 		return &codecs.Fault{Field: "cel", Reason: reason, Text: fmt.Sprintf(text, args...)}
 	}
@@ -268,12 +269,12 @@ func (l *celLeaf) compile(paths []string, typeOf func(path string) *cel.Type) (c
 		return nil, wrong(FaultFilterMalformed, "CEL is not available: %v", err)
 	}
 	var fields []cel.EnvOption
-	for _, i := range l.paths {
-		t := typeOf(paths[i])
+	for _, path := range l.paths {
+		t := typeOf(path)
 		if t == nil {
-			return nil, &codecs.Fault{Field: paths[i], Reason: FaultFilterTypeError, Text: "a field of one scalar type, outside arrays and maps"}
+			return nil, &codecs.Fault{Field: path, Reason: FaultFilterTypeError, Text: "a field of one scalar type, outside arrays and maps"}
 		}
-		fields = append(fields, cel.Variable(paths[i], t))
+		fields = append(fields, cel.Variable(path, t))
 	}
 	extended, err := base.Extend(fields...)
 	if err != nil {
@@ -320,13 +321,14 @@ func (celSizes) EstimateCallCost(string, string, *cost.AstNode, []cost.AstNode) 
 	return nil
 }
 
-// eval evaluates the expression for an event of a writer schema. Errors (a division by zero, the cost limit) are unknown.
-func (l *celLeaf) eval(paths []string, s *codecs.Schema, values []codecs.Value) Truth {
-	program := l.boundTo(paths, s)
+// eval evaluates the expression for an event of a writer schema; reads gives the positions in values of what it reads.
+// Errors (a division by zero, the cost limit) are unknown.
+func (l *celLeaf) eval(reads []int, s *codecs.Schema, values []codecs.Value) Truth {
+	program := l.boundTo(s)
 	if program == nil {
 		return Unknown
 	}
-	out, _, err := program.Eval(&celValues{leaf: l, paths: paths, values: values})
+	out, _, err := program.Eval(&celValues{paths: l.paths, reads: reads, values: values})
 	if err != nil {
 		return Unknown
 	}
@@ -337,7 +339,7 @@ func (l *celLeaf) eval(paths []string, s *codecs.Schema, values []codecs.Value) 
 }
 
 // boundTo gives the program for a schema, planning it at first use. Two goroutines may both plan; one result stays.
-func (l *celLeaf) boundTo(paths []string, s *codecs.Schema) cel.Program {
+func (l *celLeaf) boundTo(s *codecs.Schema) cel.Program {
 	had := l.bound.Load()
 	if had != nil {
 		for i := range *had {
@@ -346,7 +348,7 @@ func (l *celLeaf) boundTo(paths []string, s *codecs.Schema) cel.Program {
 			}
 		}
 	}
-	program, _ := l.compile(paths, func(path string) *cel.Type { return celTypes[scalarAt(s, path)] })
+	program, _ := l.compile(func(path string) *cel.Type { return celTypes[scalarAt(s, path)] })
 	var next []celBound
 	if had != nil {
 		next = append(next, (*had)[max(0, len(*had)-celSchemas+1):]...)
@@ -364,16 +366,16 @@ var celTypes = map[codecs.Kind]*cel.Type{
 
 // celValues hands an evaluation the values it names.
 type celValues struct {
-	leaf   *celLeaf
 	paths  []string
+	reads  []int
 	values []codecs.Value
 }
 
 // ResolveName implements cel.Activation.
 func (a *celValues) ResolveName(name string) (any, bool) {
-	for _, i := range a.leaf.paths {
-		if a.paths[i] == name {
-			return celValue(&a.values[i], int64(i)), true
+	for i, path := range a.paths {
+		if path == name {
+			return celValue(&a.values[a.reads[i]], int64(i)), true
 		}
 	}
 	return nil, false
@@ -396,4 +398,44 @@ func celValue(v *codecs.Value, id int64) ref.Val {
 		return types.Bytes(v.Bytes)
 	}
 	return types.NewUnknown(id, nil)
+}
+
+// celLeaves are the expressions of all filters of a Snapshot, by their text, with the number of their uses.
+type celLeaves struct{ tree tree[celUses] }
+
+type celUses struct {
+	leaf *celLeaf
+	uses int
+}
+
+// hold replaces a filter's expressions with those that are already there, and counts their uses.
+func (c *celLeaves) hold(ix *indexing, n *node) {
+	for _, part := range n.parts {
+		c.hold(ix, part)
+	}
+	if n.op != opCEL {
+		return
+	}
+	h := hashText(ix.seed, n.cel.text)
+	there, ok := at(c.tree, h, n.cel.text)
+	if ok {
+		n.cel = there.leaf
+	}
+	c.tree = c.tree.with(ix.edit, h, n.cel.text, celUses{leaf: n.cel, uses: there.uses + 1})
+}
+
+// release counts them out again.
+func (c *celLeaves) release(ix *indexing, n *node) {
+	for _, part := range n.parts {
+		c.release(ix, part)
+	}
+	if n.op != opCEL {
+		return
+	}
+	h := hashText(ix.seed, n.cel.text)
+	if there, _ := at(c.tree, h, n.cel.text); there.uses > 1 {
+		c.tree = c.tree.with(ix.edit, h, n.cel.text, celUses{leaf: there.leaf, uses: there.uses - 1})
+	} else {
+		c.tree = c.tree.without(ix.edit, h, n.cel.text)
+	}
 }

@@ -80,12 +80,12 @@ func (n *node) check(paths []string, kinds []codecs.Kind, faults []codecs.Fault)
 	}
 	switch n.op {
 	case opCEL:
-		for _, i := range n.cel.paths {
+		for _, i := range n.reads {
 			if kinds[i] == codecs.Absent {
 				return faults // it has its fault
 			}
 		}
-		_, fault := n.cel.compile(paths, func(path string) *cel.Type { return celTypes[kinds[slices.Index(paths, path)]] })
+		_, fault := n.cel.compile(func(path string) *cel.Type { return celTypes[kinds[slices.Index(paths, path)]] })
 		if fault != nil {
 			faults = append(faults, *fault)
 		}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"strconv"
 	"strings"
+	"unique"
 
 	"civicbus/codecs"
 )
@@ -181,7 +182,7 @@ func (p *filterParser) path(path string) int {
 			return i
 		}
 	}
-	p.filter.paths = append(p.filter.paths, path)
+	p.filter.paths = append(p.filter.paths, unique.Make(path).Value())
 	return len(p.filter.paths) - 1
 }
 
@@ -272,7 +273,7 @@ func (p *filterParser) equalities(o object) *node {
 func literal(v any) (constant, string) {
 	switch v := v.(type) {
 	case string:
-		return constant{kind: codecs.String, text: v}, ""
+		return textConstant(v), ""
 	case bool:
 		return boolConstant(v), ""
 	case json.Number:
@@ -287,6 +288,11 @@ func literal(v any) (constant, string) {
 		return constant{}, "text, a number, true or false; null matches nothing, for it is unknown"
 	}
 	return constant{}, "text, a number, true or false"
+}
+
+// textConstant keeps one copy of each text: many filters name the same few, which then stay in the processor's cache.
+func textConstant(text string) constant {
+	return constant{kind: codecs.String, text: unique.Make(text).Value()}
 }
 
 func boolConstant(b bool) constant {
@@ -312,7 +318,7 @@ func (p *filterParser) attributes(dialect string, v any) *node {
 			continue
 		}
 		at := p.path(attributePrefix + m.key)
-		n.parts = append(n.parts, p.add(&node{op: op, path: at, values: []constant{{kind: codecs.String, text: text}}}))
+		n.parts = append(n.parts, p.add(&node{op: op, path: at, values: []constant{textConstant(text)}}))
 	}
 	if len(n.parts) == 1 {
 		return n.parts[0]

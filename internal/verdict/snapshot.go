@@ -19,6 +19,7 @@ type Snapshot struct {
 	orgs    tree[*compiledOrg]
 	subs    tree[*compiled]
 	indexes tree[*typeIndex]
+	leaves  celLeaves
 	pool    *sync.Pool // of *scratch, shared by all Snapshots of one line
 }
 
@@ -56,6 +57,7 @@ type compiled struct {
 
 // access is an equality at the top of a filter: what must be true for all of it to be true.
 type access struct {
+	of     *node
 	path   int
 	values []constant
 }
@@ -83,12 +85,19 @@ func (s *Snapshot) With(changes Changes) *Snapshot {
 	for id, row := range changes.Subscriptions {
 		if was, ok := at(next.subs, hashText(s.seed, id), id); ok {
 			next.unindex(ix, was)
+			if was.filter != nil {
+				next.leaves.release(ix, was.filter.root)
+			}
 		}
 		c := compileSubscription(row)
 		next.subs = put(ix, next.subs, id, c, row != nil)
-		if row != nil {
-			added = append(added, c)
+		if row == nil {
+			continue
 		}
+		if c.filter != nil {
+			next.leaves.hold(ix, c.filter.root)
+		}
+		added = append(added, c)
 	}
 	for _, c := range added { // first all are counted, then each is posted by the counts
 		next.count(ix, c)
@@ -118,7 +127,8 @@ func (s *Snapshot) count(ix *indexing, c *compiled) {
 		h := hashText(s.seed, name)
 		had, _ := at(s.indexes, h, name)
 		t := ix.typeIndex(had)
-		en := &entry{sub: c, eventType: name, slots: ix.slotsOf(t, c.filter.paths), access: -1}
+		en := &entry{sub: c, eventType: name, access: -1}
+		en.slots = ix.slotsOf(t, c.filter.paths, en.few[:0])
 		c.entries = append(c.entries, en)
 		ix.mention(ix.role(t, c.row.Role), en, 1)
 		s.indexes = s.indexes.with(ix.edit, h, name, t)
@@ -199,10 +209,27 @@ func compileSubscription(row *codecs.Subscription) *compiled {
 	c.filter = filter
 	for _, n := range filter.root.conjuncts(nil) {
 		if n.op == opEqual && len(n.values) <= maxAccessValues {
-			c.accesses = append(c.accesses, access{path: n.path, values: distinctConstants(n.values)})
+			c.accesses = append(c.accesses, access{of: n, path: n.path, values: distinctConstants(n.values)})
 		}
 	}
 	return c
+}
+
+// restWithout gives the filter without the part that one of its accesses proves; nil: there is no other.
+func (c *compiled) restWithout(access int) *node {
+	var parts []*node
+	for _, n := range c.filter.root.conjuncts(nil) {
+		if access < 0 || n != c.accesses[access].of {
+			parts = append(parts, n)
+		}
+	}
+	switch len(parts) {
+	case 0:
+		return nil
+	case 1:
+		return parts[0]
+	}
+	return &node{op: opAll, parts: parts}
 }
 
 // distinctConstants drops repeats, so that each posting is made and taken out once.

@@ -1,0 +1,33 @@
+// Package projections makes projected schemas known to the schema registry (DESIGN.md section 4). Whoever lets an event in
+// or delivers one must have done so before; both register by this one rule, so both find the same.
+package projections
+
+import (
+	"context"
+	"fmt"
+
+	"civicbus/codecs"
+	"civicbus/internal/verdict"
+	"civicbus/topology"
+)
+
+// Subject is the registry subject of one subscriber's projections of a writer schema (TopicRecordNameStrategy).
+func Subject(t verdict.Target) string {
+	return topology.SubscriberTopicName(t.Subscriber) + "-" + t.Writer.FullName()
+}
+
+// Register makes the projected schema of a target the newest of its registry subject, or finds it there; id is the one that
+// deliveries carry. codecs.ErrIncompatible says that the registry refuses it; other errors that it is out of reach.
+func Register(ctx context.Context, registry *codecs.Registry, t verdict.Target) (p *codecs.Projection, id int32, err error) {
+	if p, err = t.Writer.Projection(t.Paths); err != nil {
+		return nil, 0, fmt.Errorf("project %s for %s: %w", t.EventType, t.Subscriber, err)
+	}
+	if err := registry.SetCompatibility(ctx, Subject(t), codecs.FullTransitive); err != nil {
+		return nil, 0, err
+	}
+	s, err := registry.Register(ctx, Subject(t), p.JSON())
+	if err != nil {
+		return nil, 0, err
+	}
+	return p, s.ID(), nil
+}

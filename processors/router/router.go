@@ -106,7 +106,7 @@ func (g *Group) consents(ctx goka.Context) *codecs.Consents {
 func (g *Group) verdictEvent(r *event.Record) *verdict.Event {
 	e := &r.Envelope
 	headers := r.Ctx.Headers()
-	ev := &verdict.Event{Type: e.Type, Role: e.Role, Source: e.Source, Subject: e.Subject, Recipient: e.Recipient, Index: max(e.Index, 0),
+	ev := &verdict.Event{Type: e.Type, Role: e.Role, Source: e.Source, Subject: e.Subject, Recipient: e.Recipient, Index: e.Index,
 		Authorized: e.Authorized, HasList: e.HasList, Schema: r.Schema, Body: r.Body,
 		Attr: func(name string) (string, bool) {
 			v, ok := headers["ce_"+name]

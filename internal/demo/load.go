@@ -1,0 +1,272 @@
+// Package demo plays the example world on a running civicbus: it loads the reference data, publishes the events of each
+// scenario, and compares every verdict and every delivery with what examples/scenarios.yaml says must come. It works from
+// outside, through the streams and topics alone, so what it shows is what an operator and a subscriber see.
+package demo
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"civicbus/codecs"
+	"civicbus/examples"
+	"civicbus/internal/admin"
+	"civicbus/internal/kafka"
+	"civicbus/internal/pseudonym"
+	"civicbus/internal/refdata"
+	"civicbus/internal/verdict"
+	"civicbus/topology"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// Config says where to play.
+type Config struct {
+	Admin  admin.Config
+	BusKey []byte
+}
+
+// Player plays scenarios. Make one with Load.
+type Player struct {
+	client *admin.Client
+	world  *examples.World
+	keys   *pseudonym.Keys
+	log    *watch
+	pub    *admin.Publisher
+}
+
+// askers are the two people that the reference data needs: who asks, and who approves.
+const (
+	asker    = "operator:anna"
+	approver = "operator:bertil"
+)
+
+// Load puts the example world's schemas and reference data on the cluster and returns once all of it is in effect.
+func Load(ctx context.Context, cfg Config, say func(string)) (*Player, error) {
+	p := &Player{}
+	var err error
+	if p.world, err = examples.Load(); err != nil {
+		return nil, err
+	}
+	if p.keys, err = pseudonym.NewKeys(cfg.BusKey); err != nil {
+		return nil, err
+	}
+	if p.client, err = admin.Dial(ctx, cfg.Admin); err != nil {
+		return nil, err
+	}
+	for subject, schema := range p.world.Schemas {
+		if _, err := p.client.RegisterSource(ctx, subject, schema); err != nil {
+			return nil, err
+		}
+	}
+	say(fmt.Sprintf("registered %d schemas of the sources", len(p.world.Schemas)))
+	by := admin.By{Actor: asker}
+	if err := p.put(ctx, say, "organisations", func() ([]admin.Request, error) { return p.client.PutOrganisations(ctx, by, p.world.Organisations...) }); err != nil {
+		return nil, err
+	}
+	if err := p.put(ctx, say, "event types", func() ([]admin.Request, error) { return p.client.PutEventTypes(ctx, by, p.world.EventTypes...) }); err != nil {
+		return nil, err
+	}
+	if err := p.put(ctx, say, "subscriptions", func() ([]admin.Request, error) { return p.client.PutSubscriptions(ctx, by, p.world.Subscriptions...) }); err != nil {
+		return nil, err
+	}
+	if err := p.activate(ctx, say); err != nil {
+		return nil, err
+	}
+	if err := p.consents(ctx, p.world.Consents); err != nil {
+		return nil, err
+	}
+	say(fmt.Sprintf("%d grants and refusals in effect", len(p.world.Consents)))
+	if p.pub, err = p.client.NewPublisher(ctx); err != nil {
+		return nil, err
+	}
+	records, err := p.client.Records(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p.log, err = newWatch(ctx, cfg.Admin.Connection, records, p.world)
+	return p, err
+}
+
+// Close ends the player's clients.
+func (p *Player) Close() {
+	if p.log != nil {
+		p.log.close()
+	}
+	if p.pub != nil {
+		p.pub.Close()
+	}
+	if p.client != nil {
+		p.client.Close()
+	}
+}
+
+func (p *Player) put(ctx context.Context, say func(string), what string, ask func() ([]admin.Request, error)) error {
+	requests, err := ask()
+	if err != nil {
+		return err
+	}
+	if err := p.send(ctx, requests); err != nil {
+		return err
+	}
+	say(fmt.Sprintf("%d %s in effect", len(requests), what))
+	return nil
+}
+
+// send sends commands and is nil once all are in effect.
+func (p *Player) send(ctx context.Context, requests []admin.Request) error {
+	outcomes, err := p.client.Send(ctx, requests, admin.Wait{})
+	if err != nil {
+		return err
+	}
+	for _, o := range outcomes {
+		if !o.InEffect {
+			return fmt.Errorf("%s: %s %s %v", o.About, o.Status, o.Reason, o.Faults)
+		}
+	}
+	return nil
+}
+
+// activate approves what waits for a second person, and waits until every subscription is active.
+func (p *Player) activate(ctx context.Context, say func(string)) error {
+	rows, err := admin.Subscriptions.All(ctx, p.client)
+	if err != nil {
+		return err
+	}
+	var pending []string
+	for _, s := range p.world.Subscriptions {
+		if rows[s.ID].Status == "pending" {
+			pending = append(pending, s.ID)
+		}
+	}
+	if len(pending) > 0 {
+		requests, err := p.client.ChangeSubscriptions(ctx, admin.By{Actor: approver}, "approve", "", pending...)
+		if err != nil {
+			return err
+		}
+		if err := p.send(ctx, requests); err != nil {
+			return err
+		}
+	}
+	err = poll(ctx, func() (bool, error) {
+		rows, err := admin.Subscriptions.All(ctx, p.client)
+		if err != nil {
+			return false, err
+		}
+		for _, s := range p.world.Subscriptions {
+			if rows[s.ID].Status == verdict.StatusActivating {
+				return false, nil
+			}
+		}
+		return true, nil
+	})
+	if err == nil {
+		say(fmt.Sprintf("%d subscriptions approved by a second person, all active", len(pending)))
+	}
+	return err
+}
+
+func (p *Player) consents(ctx context.Context, cs []refdata.Consent) error {
+	if len(cs) == 0 {
+		return nil
+	}
+	requests, err := p.client.ChangeConsents(ctx, admin.By{Actor: asker}, cs...)
+	if err != nil {
+		return err
+	}
+	return p.send(ctx, requests)
+}
+
+// ended waits until the subject's death has ended its consents, and routers may no longer decide on the row before.
+func (p *Player) ended(ctx context.Context, subject refdata.Subject) error {
+	key, err := p.client.Subject(ctx, subject)
+	if err != nil {
+		return err
+	}
+	settings, err := p.client.Settings(ctx)
+	if err != nil {
+		return err
+	}
+	err = poll(ctx, func() (bool, error) {
+		row, err := admin.Consents.One(ctx, p.client, key)
+		return row != nil && row.EndedAt > 0, err
+	})
+	if err != nil {
+		return err
+	}
+	select {
+	case <-time.After(time.Duration(settings.LeaseAgeMillis) * time.Millisecond):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// poll asks every 20 ms until the answer is yes.
+func poll(ctx context.Context, ask func() (bool, error)) error {
+	for {
+		ok, err := ask()
+		if ok || err != nil {
+			return err
+		}
+		select {
+		case <-time.After(20 * time.Millisecond):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// watch reads decisions and deliveries as they are committed.
+type watch struct {
+	client    *kgo.Client
+	records   *codecs.Records
+	decisions map[decisionKey]*codecs.Decision
+	delivered map[string]*kgo.Record
+}
+
+type decisionKey struct{ life, subject, role string }
+
+func newWatch(ctx context.Context, c kafka.Connection, records *codecs.Records, w *examples.World) (*watch, error) {
+	topics := []string{topology.Decisions.Name}
+	for _, o := range w.Organisations {
+		if len(o.Receives) > 0 {
+			topics = append(topics, topology.SubscriberTopicName(o.ID))
+		}
+	}
+	cl, err := c.Client(kgo.ConsumeTopics(topics...), kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchMaxWait(100*time.Millisecond))
+	return &watch{client: cl, records: records, decisions: map[decisionKey]*codecs.Decision{}, delivered: map[string]*kgo.Record{}}, err
+}
+
+func (w *watch) close() { w.client.Close() }
+
+// next takes in what has been committed since, waiting for something.
+func (w *watch) next(ctx context.Context) error {
+	fetches := w.client.PollFetches(ctx)
+	if err := fetches.Err0(); err != nil {
+		return err
+	}
+	for _, r := range fetches.Records() {
+		if r.Topic != topology.Decisions.Name {
+			w.delivered[headerOf(r, codecs.HeaderID)] = r
+			continue
+		}
+		d, err := w.records.Decision.Decode(r.Value)
+		if err != nil {
+			return err
+		}
+		if d.Kind == topology.Router.Name {
+			w.decisions[decisionKey{d.LifeEventID, string(r.Key), d.Role}] = &d
+		}
+	}
+	return nil
+}
+
+func headerOf(r *kgo.Record, name string) string {
+	for _, h := range r.Headers {
+		if h.Key == name {
+			return string(h.Value)
+		}
+	}
+	return ""
+}

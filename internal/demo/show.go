@@ -1,0 +1,78 @@
+package demo
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"civicbus/examples"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+)
+
+// Show prints one step: who got what, and why.
+func Show(w io.Writer, t Told) {
+	fmt.Fprintf(w, "\n%s\n%s: %s\n", t.EventType, t.Scenario, t.Title)
+	if t.Held != "" {
+		fmt.Fprintf(w, "  held as a dead letter: %s\n", t.Held)
+	}
+	if len(t.Lines) > 0 {
+		tw := table.NewWriter()
+		tw.SetStyle(table.StyleLight)
+		tw.AppendHeader(table.Row{"about", "subscriber", "subscription", "verdict", "why", "got"})
+		for _, l := range t.Lines {
+			verdict, why, got := "denied", l.Reason, "nothing"
+			if l.Permit {
+				verdict, why, got = "permitted", l.Basis+" for "+l.Purpose, wrap(l.Delivered, 3)
+				if len(l.Withheld) > 0 {
+					got += "\nwithheld: " + wrap(l.Withheld, 3)
+				}
+			}
+			tw.AppendRow(table.Row{l.Role, l.Subscriber, l.Subscription, verdict, why, got})
+		}
+		tw.Style().Options.SeparateRows = true
+		fmt.Fprintln(w, tw.Render())
+	}
+	for _, f := range t.Faults {
+		fmt.Fprintln(w, "  NOT AS EXPECTED:", f)
+	}
+}
+
+// wrap joins paths, n a line.
+func wrap(paths []string, n int) string {
+	var b strings.Builder
+	for i, p := range paths {
+		switch {
+		case i == 0:
+		case i%n == 0:
+			b.WriteString(",\n")
+		default:
+			b.WriteString(", ")
+		}
+		b.WriteString(strings.TrimPrefix(p, "data."))
+	}
+	return b.String()
+}
+
+// Summary counts what was told.
+type Summary struct {
+	Totals examples.Totals
+	Faults int
+}
+
+// Add counts one step.
+func (s *Summary) Add(t Told, records int) {
+	s.Totals.Events++
+	if t.Held != "" {
+		s.Totals.Held++
+	}
+	s.Totals.Records += records
+	for _, l := range t.Lines {
+		if l.Permit {
+			s.Totals.Permits++
+		} else {
+			s.Totals.Denials++
+		}
+	}
+	s.Faults += len(t.Faults)
+}

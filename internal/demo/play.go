@@ -22,6 +22,7 @@ import (
 type Told struct {
 	Scenario, Title, EventType string
 	Held                       string // the cause, where admission held the event
+	Records                    int    // decisions compared
 	Lines                      []Line
 	Faults                     []string // where it differs from what was expected; empty: as expected
 }
@@ -81,6 +82,7 @@ func (p *Player) step(ctx context.Context, s examples.Scenario, step examples.St
 				return told, err
 			}
 		}
+		told.Records++
 		if err := p.compare(ctx, want, p.log.decisions[key], &told); err != nil {
 			return told, err
 		}

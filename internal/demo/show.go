@@ -61,12 +61,12 @@ type Summary struct {
 }
 
 // Add counts one step.
-func (s *Summary) Add(t Told, records int) {
+func (s *Summary) Add(t Told) {
 	s.Totals.Events++
 	if t.Held != "" {
 		s.Totals.Held++
 	}
-	s.Totals.Records += records
+	s.Totals.Records += t.Records
 	for _, l := range t.Lines {
 		if l.Permit {
 			s.Totals.Permits++

@@ -1,0 +1,141 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"civicbus/internal/app"
+	"civicbus/internal/config"
+	"civicbus/topology"
+
+	"github.com/spf13/cobra"
+)
+
+// nodeConfig turns settings into a node's. An empty instance id is left to the caller.
+func nodeConfig(cfg *config.Config, key []byte, log *slog.Logger, parts []string, embedded bool) (app.Config, error) {
+	reg, err := registry(cfg)
+	if err != nil {
+		return app.Config{}, err
+	}
+	if key == nil {
+		return app.Config{}, usage(errors.New("no bus key is configured: keys.bus_key_file names a file of at least 32 bytes"))
+	}
+	return app.Config{Connection: connection(cfg, warnings(log)), Registry: reg, BusKey: key, Replicas: cfg.Kafka.Replication,
+		Shape:    topology.Shape{Partitions: cfg.Kafka.Partitions, Compact: !embedded}, // the embedded broker's compaction cannot be trusted with transactions yet
+		LeaseAge: cfg.Lease.Age, Interval: cfg.Engine.Interval, TxnTimeout: cfg.Engine.TransactionTimeout,
+		Instance: cfg.Engine.InstanceID, Parts: parts, Logger: log}, nil
+}
+
+// warnings is a logger that passes on warnings and worse: franz-go tells at info what only matters to its own authors.
+func warnings(log *slog.Logger) *slog.Logger {
+	return slog.New(levelHandler{log.Handler(), slog.LevelWarn})
+}
+
+type levelHandler struct {
+	slog.Handler
+	from slog.Level
+}
+
+func (h levelHandler) Enabled(ctx context.Context, l slog.Level) bool {
+	return l >= h.from && h.Handler.Enabled(ctx, l)
+}
+
+// serveNode runs a node and its /metrics, /livez and /readyz until the context ends.
+func serveNode(ctx context.Context, n *app.Node, listen string, addr func(string)) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	served := make(chan error, 1)
+	go func() {
+		err := n.Serve(ctx, listen, addr)
+		if err != nil {
+			cancel() // a node that nobody can watch is not run
+		}
+		served <- err
+	}()
+	err := n.Run(ctx)
+	cancel()
+	return errors.Join(err, <-served)
+}
+
+// whenReady calls f once the node is ready, unless the context ends before.
+func whenReady(ctx context.Context, n *app.Node, f func()) {
+	for n.Ready() != nil {
+		select {
+		case <-time.After(50 * time.Millisecond):
+		case <-ctx.Done():
+			return
+		}
+	}
+	f()
+}
+
+// newInstance makes an instance id for a process that was given none.
+func newInstance() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "civicbus"
+	}
+	var id [4]byte
+	_, _ = rand.Read(id[:]) // never fails (crypto/rand)
+	return host + "-" + hex.EncodeToString(id[:])
+}
+
+func newRun() *cobra.Command {
+	cmd := &cobra.Command{Use: "run [GROUP...]", Short: "Run groups and edges against the configured cluster; all of them when none is named",
+		Long: fmt.Sprintf("Runs the named groups and edges, of %v, until it is interrupted. The cluster must have been set up with civicbus\n"+
+			"topics apply. Start it as often as there is work: the instances share the partitions. With engine.instance_id a restart\n"+
+			"moves no partition; without one the process leaves its groups when it stops.", app.Parts())}
+	cmd.RunE = func(cmd *cobra.Command, names []string) error {
+		cfg, err := load(cmd, false)
+		if err != nil {
+			return err
+		}
+		key, err := busKey(cfg)
+		if err != nil {
+			return fmt.Errorf("read the bus key: %w", err)
+		}
+		log := logger(cmd, cfg)
+		nc, err := nodeConfig(cfg, key, log, names, false)
+		if err != nil {
+			return err
+		}
+		passing := nc.Instance == ""
+		if passing {
+			nc.Instance = newInstance()
+		}
+		embedded, err := onEmbedded(cmd)
+		if err != nil {
+			return err
+		}
+		nc.Shape.Compact = !embedded
+		n, err := app.Connect(cmd.Context(), nc)
+		if err != nil {
+			return err
+		}
+		go whenReady(cmd.Context(), n, func() { log.Info("ready", "instance", nc.Instance, "parts", nc.Parts) })
+		err = serveNode(cmd.Context(), n, cfg.HTTP.Listen, func(addr string) { log.Info("serving /metrics, /livez and /readyz", "address", addr) })
+		if passing {
+			leave, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+			defer cancel()
+			err = errors.Join(err, n.Leave(leave))
+		}
+		return err
+	}
+	return cmd
+}
+
+// onEmbedded says whether the configured cluster is one that `civicbus up` runs, whose tables are kept for ever.
+func onEmbedded(cmd *cobra.Command) (bool, error) {
+	c, err := dial(cmd)
+	if err != nil {
+		return false, err
+	}
+	defer c.Close()
+	return c.Embedded(cmd.Context())
+}

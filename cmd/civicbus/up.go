@@ -1,0 +1,91 @@
+package main
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"civicbus/internal/app"
+	"civicbus/internal/config"
+	"civicbus/internal/embedded"
+
+	"github.com/spf13/cobra"
+)
+
+func newUp() *cobra.Command {
+	cmd := &cobra.Command{Use: "up", Short: "Run civicbus whole, with a Kafka and a Schema Registry of its own", Args: args(cobra.NoArgs),
+		Long: `Starts an embedded Kafka broker and Schema Registry on real ports, with their data in a directory, creates every
+topic, registers every schema and runs every group. Ctrl-C stops it cleanly; started again it goes on where it was.`}
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		cfg, err := load(cmd, true)
+		if err != nil {
+			return err
+		}
+		ctx := cmd.Context()
+		log := logger(cmd, cfg)
+		cluster, err := embedded.Start(ctx, embedded.Config{DataDir: cfg.Embedded.DataDir, Host: cfg.Embedded.Host,
+			KafkaPort: cfg.Embedded.KafkaPort, RegistryPort: cfg.Embedded.RegistryPort, Logger: warnings(log)})
+		if err != nil {
+			return err
+		}
+		defer func() {
+			if err := cluster.Close(); err != nil {
+				log.Error("stop the embedded cluster", "error", err)
+			}
+		}()
+		key, err := makeBusKey(cfg)
+		if err != nil {
+			return err
+		}
+		cfg.Kafka.Brokers, cfg.Registry.URL = cluster.Brokers(), cluster.RegistryURL()
+		nc, err := nodeConfig(cfg, key, log, nil, true)
+		if err != nil {
+			return err
+		}
+		if nc.Instance == "" {
+			nc.Instance = "up" // the only process with this data directory
+		}
+		out := cmd.OutOrStdout()
+		if _, err := app.Apply(ctx, nc); err != nil {
+			return err
+		}
+		n, err := app.Connect(ctx, nc)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(out, "Kafka            %s\nSchema Registry  %s\ndata             %s\n", cluster.Brokers()[0], cluster.RegistryURL(), cfg.Embedded.DataDir)
+		go whenReady(ctx, n, func() { fmt.Fprintln(out, "ready; Ctrl-C stops") })
+		return serveNode(ctx, n, cfg.HTTP.Listen, func(addr string) { fmt.Fprintf(out, "metrics, health  http://%s/metrics /livez /readyz\n", addr) })
+	}
+	return cmd
+}
+
+// makeBusKey reads the bus key, and makes one for a data directory that has none.
+func makeBusKey(cfg *config.Config) ([]byte, error) {
+	key, err := busKey(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("read the bus key: %w", err)
+	}
+	if key != nil {
+		return key, nil
+	}
+	return newBusKey(busKeyPath(cfg))
+}
+
+func newBusKey(path string) ([]byte, error) {
+	var secret [32]byte
+	_, _ = rand.Read(secret[:]) // never fails (crypto/rand)
+	text := hex.EncodeToString(secret[:])
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		return config.ReadSecret(path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("make a bus key: %w", err)
+	}
+	_, err = f.WriteString(text + "\n")
+	return []byte(text), errors.Join(err, f.Sync(), f.Close())
+}

@@ -46,6 +46,14 @@ func (h levelHandler) Enabled(ctx context.Context, l slog.Level) bool {
 	return l >= h.from && h.Handler.Enabled(ctx, l)
 }
 
+func (h levelHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return levelHandler{h.Handler.WithAttrs(attrs), h.from}
+}
+
+func (h levelHandler) WithGroup(name string) slog.Handler {
+	return levelHandler{h.Handler.WithGroup(name), h.from}
+}
+
 // serveNode runs a node and its /metrics, /livez and /readyz until the context ends.
 func serveNode(ctx context.Context, n *app.Node, listen string, addr func(string)) error {
 	ctx, cancel := context.WithCancel(ctx)

@@ -3,6 +3,8 @@ package admin
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 
 	"civicbus/codecs"
 	"civicbus/topology"
@@ -103,4 +105,19 @@ type Receiver struct {
 	Basis        string   `json:"basis"`
 	Scopes       []string `json:"scopes,omitempty"`
 	Fields       []string `json:"fields,omitempty"` // empty: all that the basis permits
+}
+
+// Receivers lists who receives an event type, revoked subscriptions included, by subscription.
+func Receivers(ctx context.Context, c *Client, eventType string) ([]Receiver, error) {
+	all, err := Subscriptions.All(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	var receivers []Receiver
+	for _, id := range slices.Sorted(maps.Keys(all)) {
+		if s := all[id]; slices.Contains(s.EventTypes, eventType) {
+			receivers = append(receivers, Receiver{s.ID, s.Subscriber, s.Status, s.Role, s.Purpose, s.Basis, s.Scopes, s.Fields})
+		}
+	}
+	return receivers, nil
 }

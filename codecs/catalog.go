@@ -45,7 +45,7 @@ type Field struct {
 // Stamp maps one field of an event onto an attribute of its subject's profile.
 type Stamp struct {
 	Role      string `avro:"role" json:"role"`
-	Attribute string `avro:"attribute" json:"attribute"` // one of ProfileAttributes
+	Attribute string `avro:"attribute" json:"attribute"` // one of ProfileAttributes, by name
 	Path      string `avro:"path" json:"path"`           // data.newAddress.municipality
 }
 

@@ -34,3 +34,45 @@ type Attributes struct {
 	Industry      string `avro:"industry" json:"industry,omitempty"`
 	Status        string `avro:"status" json:"status,omitempty"` // alive, deceased; active, dissolved
 }
+
+// Attribute is one of Attributes: the name by which paths, scopes and catalog entries call it, and where it stands.
+type Attribute struct {
+	Name string // of its Avro field: snake_case, as in profile.postal_code
+	doc  string // in every projected schema
+	of   func(*Attributes) *string
+}
+
+// Of is where the attribute stands in a.
+func (t *Attribute) Of(a *Attributes) *string { return t.of(a) }
+
+// profileAttributes is the closed list: the fields of Attributes and of fi.civicbus.Profile, in their order.
+var profileAttributes = [...]Attribute{
+	{"municipality", "Municipality of residence or of the seat.", func(a *Attributes) *string { return &a.Municipality }},
+	{"postal_code", "Postal code.", func(a *Attributes) *string { return &a.PostalCode }},
+	{"country", "Country of residence or of registration.", func(a *Attributes) *string { return &a.Country }},
+	{"language", "Language of contact, BCP 47.", func(a *Attributes) *string { return &a.Language }},
+	{"marital_status", "Marital status of a person.", func(a *Attributes) *string { return &a.MaritalStatus }},
+	{"employment", "Employment of a person.", func(a *Attributes) *string { return &a.Employment }},
+	{"company_form", "Legal form of a company.", func(a *Attributes) *string { return &a.CompanyForm }},
+	{"industry", "Industry of a company.", func(a *Attributes) *string { return &a.Industry }},
+	{"status", "alive or deceased of a person, active or dissolved of a company.", func(a *Attributes) *string { return &a.Status }},
+}
+
+// ProfileAttributes lists every attribute, in the order of the fields of Attributes. They are shared: read only.
+func ProfileAttributes() []*Attribute {
+	all := make([]*Attribute, len(profileAttributes))
+	for i := range profileAttributes {
+		all[i] = &profileAttributes[i]
+	}
+	return all
+}
+
+// ProfileAttribute finds an attribute by its name; nil: there is no such one. It allocates nothing.
+func ProfileAttribute(name string) *Attribute {
+	for i := range profileAttributes {
+		if profileAttributes[i].Name == name {
+			return &profileAttributes[i]
+		}
+	}
+	return nil
+}

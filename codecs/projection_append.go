@@ -300,8 +300,8 @@ func (c *cutter) profile(depth int) {
 		return
 	}
 	c.dst = append(c.dst, 2)
-	for _, a := range profileAttributes {
-		text := a.of(c.sel.Profile)
+	for i := range profileAttributes {
+		text := *profileAttributes[i].of(c.sel.Profile)
 		if text == "" {
 			c.dst = append(c.dst, 0)
 			continue

@@ -198,7 +198,7 @@ func TestAppendIsWhatGoavroEncodes(t *testing.T) {
 			sel.Profile = &Attributes{Municipality: "091", Status: "alive"}
 			attributes := map[string]any{}
 			for _, a := range profileAttributes {
-				attributes[a.name] = nil
+				attributes[a.Name] = nil
 			}
 			attributes["municipality"], attributes["status"] = goavro.Union("string", "091"), goavro.Union("string", "alive")
 			want[field] = goavro.Union(record, attributes)

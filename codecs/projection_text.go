@@ -8,22 +8,6 @@ import (
 	"strings"
 )
 
-// profileAttributes are the fields of fi.civicbus.Profile: those of Attributes, in its order.
-var profileAttributes = []struct {
-	name, doc string
-	of        func(*Attributes) string
-}{
-	{"municipality", "Municipality of residence or of the seat.", func(a *Attributes) string { return a.Municipality }},
-	{"postal_code", "Postal code.", func(a *Attributes) string { return a.PostalCode }},
-	{"country", "Country of residence or of registration.", func(a *Attributes) string { return a.Country }},
-	{"language", "Language of contact, BCP 47.", func(a *Attributes) string { return a.Language }},
-	{"marital_status", "Marital status of a person.", func(a *Attributes) string { return a.MaritalStatus }},
-	{"employment", "Employment of a person.", func(a *Attributes) string { return a.Employment }},
-	{"company_form", "Legal form of a company.", func(a *Attributes) string { return a.CompanyForm }},
-	{"industry", "Industry of a company.", func(a *Attributes) string { return a.Industry }},
-	{"status", "alive or deceased of a person, active or dissolved of a company.", func(a *Attributes) string { return a.Status }},
-}
-
 const (
 	profileField      = "profile"
 	profileFieldElse  = "civicbus_profile"
@@ -187,7 +171,7 @@ func (w *schemaWriter) profile(root *node) {
 			w.out.WriteByte(',')
 		}
 		w.out.WriteString(`{"name":`)
-		w.json(a.name)
+		w.json(a.Name)
 		w.out.WriteString(`,"type":` + attributeTypeText + `,"default":null,"doc":`)
 		w.json(a.doc)
 		w.out.WriteByte('}')

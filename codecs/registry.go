@@ -105,6 +105,9 @@ func (r *Registry) Load(ctx context.Context, id int32) (*Schema, error) {
 		return s, nil
 	}
 	return r.once(ctx, id, func() (*Schema, error) {
+		if s, ok := r.Cached(id); ok { // another flight landed between the look above and this one's start
+			return s, nil
+		}
 		text, err := r.store.schema(id)
 		if err != nil {
 			return nil, fmt.Errorf("load schema %d: %w", id, err)

@@ -142,8 +142,8 @@ func modelGrant(w *world, s *codecs.Subscription, in func(from, to int64) bool) 
 // modelFields lists what a rule or a grant permits, from the table in world_test.go and the catalog's own entries.
 func modelFields(w *world, rule *codecs.Rule, grant *codecs.Grant, consent bool) []string {
 	ends := slices.Clone(schemaEnds)
-	for i := range attributes {
-		path := "profile." + attributes[i].name
+	for _, a := range codecs.ProfileAttributes() {
+		path := "profile." + a.Name
 		end := schemaEnds[0]
 		end.path, end.scopes = path, []string{path}
 		ends = append(ends, end)

@@ -69,37 +69,13 @@ func endsOf(paths []string) []string {
 // profilePrefix begins the path of every attribute of the stamp.
 const profilePrefix = "profile."
 
-// attribute is one attribute of a subject's profile: the name that paths and scopes use, and where it stands.
-type attribute struct {
-	name string
-	of   func(*codecs.Attributes) *string
-}
-
-// attributes is the closed list of codecs.Attributes, by the names of its Avro fields. A test compares the two.
-var attributes = [...]attribute{
-	{"municipality", func(a *codecs.Attributes) *string { return &a.Municipality }},
-	{"postal_code", func(a *codecs.Attributes) *string { return &a.PostalCode }},
-	{"country", func(a *codecs.Attributes) *string { return &a.Country }},
-	{"language", func(a *codecs.Attributes) *string { return &a.Language }},
-	{"marital_status", func(a *codecs.Attributes) *string { return &a.MaritalStatus }},
-	{"employment", func(a *codecs.Attributes) *string { return &a.Employment }},
-	{"company_form", func(a *codecs.Attributes) *string { return &a.CompanyForm }},
-	{"industry", func(a *codecs.Attributes) *string { return &a.Industry }},
-	{"status", func(a *codecs.Attributes) *string { return &a.Status }},
-}
-
 // attributeAt finds the attribute that a path names; nil: none.
-func attributeAt(path string) *attribute {
+func attributeAt(path string) *codecs.Attribute {
 	name, ok := strings.CutPrefix(path, profilePrefix)
 	if !ok {
 		return nil
 	}
-	for i := range attributes {
-		if attributes[i].name == name {
-			return &attributes[i]
-		}
-	}
-	return nil
+	return codecs.ProfileAttribute(name)
 }
 
 // isProfile tells whether a path is of the stamp.

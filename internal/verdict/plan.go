@@ -54,8 +54,8 @@ type fieldSet struct {
 	fields []string
 	within map[string]struct{}
 	hash   int64
-	items  string       // as plan's
-	shown  []*attribute // of the stamp
+	items  string              // as plan's
+	shown  []*codecs.Attribute // of the stamp
 
 	selections atomic.Pointer[[]*selection]
 }
@@ -75,8 +75,8 @@ func newPlan(et *codecs.EventType, s *codecs.Schema, role *codecs.Role) *plan {
 			p.add(path, scopes, owner, owner == "" || owner == p.role && (p.items == "" || p.own(path)))
 		}
 	}
-	for i := range attributes {
-		path := profilePrefix + attributes[i].name
+	for _, a := range codecs.ProfileAttributes() {
+		path := profilePrefix + a.Name
 		scopes, owner, _ := catalogField(et, path)
 		p.add(path, append([]string{path}, scopes...), owner, owner == "" || owner == p.role)
 	}

@@ -35,7 +35,7 @@ func (s *Snapshot) Project(dst []byte, ev *Event, v *Verdict, p *codecs.Projecti
 	if len(v.set.shown) > 0 && ev.Stamp != nil {
 		sel.Profile = new(codecs.Attributes)
 		for _, a := range v.set.shown {
-			*a.of(sel.Profile) = *a.of(ev.Stamp)
+			*a.Of(sel.Profile) = *a.Of(ev.Stamp)
 		}
 	}
 	if dst, err = p.Append(dst, ev.Body, &sel); err != nil {

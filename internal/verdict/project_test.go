@@ -3,7 +3,6 @@ package verdict
 import (
 	"errors"
 	"fmt"
-	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -134,9 +133,9 @@ func TestFields(t *testing.T) {
 			w.types[birthType].Fields = []codecs.Field{{Path: "data.child.weight", Owner: "child", Scopes: []string{"name"}}, {Path: "data.place"}, {Path: "data.child.name", Owner: "mother", Scopes: []string{"name"}}}
 		}, "data.hospital data.child.weight profile.language"},
 		{"a longer entry wins, owners are inherited", "sub-consent", func(w *world, _ *codecs.Subscription) {
-			w.types[birthType].Fields = []codecs.Field{{Path: "data.child", Owner: "child", Scopes: []string{"name"}}, {Path: "data.child.id"}, {Path: "data.mother", Owner: "mother"},
+			w.types[birthType].Fields = []codecs.Field{{Path: "data.child.id"}, {Path: "data.child", Owner: "child", Scopes: []string{"name"}}, {Path: "data.child.twin"}, {Path: "data.mother", Owner: "mother"},
 				{Path: "data.mother.name", Scopes: []string{"name"}}}
-		}, "data.place data.hospital data.child.name data.child.weight data.child.length data.child.twin profile.language"},
+		}, "data.place data.hospital data.child.name data.child.weight data.child.length profile.language"},
 		{"a scope of the catalog for the stamp", "sub-consent", func(w *world, _ *codecs.Subscription) {
 			w.types[birthType].Fields = []codecs.Field{{Path: "profile.municipality", Scopes: []string{"place"}}}
 		}, "data.place data.hospital data.child.name profile.municipality profile.language"},
@@ -249,21 +248,6 @@ func TestRecursiveFieldNeedsTheCatalog(t *testing.T) {
 		w.types[birthType].Fields = fields
 		if got := w.decide(); len(got) != 1 || strings.Join(got[0].Fields, " ") != want {
 			t.Errorf("with %v: %+v, want %s", fields, got, want)
-		}
-	}
-}
-
-// TestAttributesAreComplete compares the list with the record's Avro fields.
-func TestAttributesAreComplete(t *testing.T) {
-	typ := reflect.TypeFor[codecs.Attributes]()
-	if typ.NumField() != len(attributes) {
-		t.Fatalf("%d attributes, %d fields", len(attributes), typ.NumField())
-	}
-	for i, a := range attributes {
-		var row codecs.Attributes
-		*a.of(&row) = "x"
-		if name := typ.Field(i).Tag.Get("avro"); name != a.name || reflect.ValueOf(row).Field(i).String() != "x" {
-			t.Errorf("attribute %s at field %s", a.name, name)
 		}
 	}
 }

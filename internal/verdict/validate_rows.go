@@ -172,7 +172,7 @@ func (c *typeCheck) checkFields(out *faults) {
 }
 
 func (c *typeCheck) checkProfile(out *faults) {
-	if len(c.et.Profile) > maxRoles*len(attributes) {
+	if len(c.et.Profile) > maxRoles*len(codecs.ProfileAttributes()) {
 		out.add("profile", FaultTooMany, "at most one for each role and attribute")
 		return
 	}

@@ -19,8 +19,8 @@ type walker struct {
 
 type otherSlot struct {
 	slot      int
-	attribute *attribute // of the stamp; nil: CloudEvents
-	name      string     // of a CloudEvents attribute
+	attribute *codecs.Attribute // of the stamp; nil: CloudEvents
+	name      string            // of a CloudEvents attribute
 }
 
 // newWalker compiles the paths that the schema has; the values of others stay absent.
@@ -86,7 +86,7 @@ func (o *otherSlot) read(ev *Event) (string, bool) {
 		if ev.Stamp == nil {
 			return "", false
 		}
-		text := *o.attribute.of(ev.Stamp)
+		text := *o.attribute.Of(ev.Stamp)
 		return text, text != ""
 	}
 	switch o.name {

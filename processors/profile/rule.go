@@ -35,8 +35,8 @@ func Repeated(row *codecs.Profile, hash, now int64) bool {
 func Fold(row codecs.Profile, told map[string]string, hash, now int64) codecs.Profile {
 	next := row
 	for name, v := range told {
-		if at := Attribute(&next.Attributes, name); at != nil {
-			*at = v
+		if a := codecs.ProfileAttribute(name); a != nil {
+			*a.Of(&next.Attributes) = v
 		}
 	}
 	next.Seen = make([]codecs.Seen, 0, len(row.Seen)+1)
@@ -52,31 +52,6 @@ func Fold(row codecs.Profile, told map[string]string, hash, now int64) codecs.Pr
 	next.Version++
 	next.UpdatedAt = now
 	return next
-}
-
-// Attribute gives the attribute of a name as the catalog writes it; nil for a name that is not in the profile.
-func Attribute(a *codecs.Attributes, name string) *string {
-	switch name {
-	case "municipality":
-		return &a.Municipality
-	case "postal_code", "postalCode":
-		return &a.PostalCode
-	case "country":
-		return &a.Country
-	case "language":
-		return &a.Language
-	case "marital_status", "maritalStatus":
-		return &a.MaritalStatus
-	case "employment":
-		return &a.Employment
-	case "company_form", "companyForm":
-		return &a.CompanyForm
-	case "industry":
-		return &a.Industry
-	case "status":
-		return &a.Status
-	}
-	return nil
 }
 
 // MaxAttributeBytes bounds one attribute: with it and MaxSeen a row is bounded.

@@ -77,7 +77,9 @@ func (c Connection) Opts() ([]kgo.Opt, error) {
 	if id == "" {
 		id = "civicbus"
 	}
-	opts := []kgo.Opt{kgo.SeedBrokers(c.Brokers...), kgo.ClientID(id)}
+	// A client may ask anew for topics and leaders after 200 ms; franz-go's 5 s would be the time that a new topic or a
+	// moved leader stays unseen, also by questions about topics, which it answers from what it knows.
+	opts := []kgo.Opt{kgo.SeedBrokers(c.Brokers...), kgo.ClientID(id), kgo.MetadataMinAge(metadataAge)}
 	if c.Logger != nil {
 		opts = append(opts, kgo.WithLogger(kslog.New(c.Logger)))
 	}

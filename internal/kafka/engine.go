@@ -167,7 +167,7 @@ func (e *Engine) join() (sarama.ConsumerGroup, error) {
 		kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()), kgo.ConsumeResetOffset(kgo.NoResetOffset()),
 		kgo.AdjustFetchOffsetsFn(e.place),
 		kgo.OnPartitionsAssigned(e.assigned), kgo.OnPartitionsRevoked(e.revoked), kgo.OnPartitionsLost(e.revoked),
-		kgo.FetchMaxWait(500*time.Millisecond), kgo.MetadataMinAge(metadataAge), kgo.WithHooks(groupErrors{e}),
+		kgo.FetchMaxWait(500*time.Millisecond), kgo.WithHooks(groupErrors{e}),
 	)
 	if err != nil {
 		return nil, err

@@ -49,7 +49,7 @@ const (
 
 // newReader starts a reader. hold is a fault for tests: a partition for which it is true gets no answers; nil: none.
 func newReader(c Connection, age time.Duration, log *slog.Logger, hold func(string, int32) bool) (*reader, error) {
-	client, err := c.Client(kgo.MetadataMinAge(metadataAge))
+	client, err := c.Client()
 	if err != nil {
 		return nil, err
 	}

@@ -9,7 +9,6 @@ import (
 	"github.com/IBM/sarama"
 	"github.com/lovoo/goka"
 	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 // topicManager answers goka's questions about topics. It creates none: every topic has a wanted configuration, which
@@ -20,7 +19,7 @@ const adminTimeout = 30 * time.Second
 
 func topicManagerBuilder(c Connection) goka.TopicManagerBuilder {
 	return func([]string) (goka.TopicManager, error) {
-		cl, err := c.Client(kgo.MetadataMinAge(metadataAge))
+		cl, err := c.Client()
 		if err != nil {
 			return nil, err
 		}

@@ -40,7 +40,6 @@ func newProducer(ctx context.Context, c Connection, group, transactionalID strin
 		kgo.ProducerLinger(linger),
 		kgo.ProducerBatchMaxBytes(maxBatchBytes),
 		kgo.MaxBufferedRecords(100_000),
-		kgo.MetadataMinAge(metadataAge),
 		kgo.MaxVersions(versions),
 	)
 	if err != nil {

@@ -128,18 +128,19 @@ func (s *Snapshot) DecideOne(ev *Event, subscription string, c *codecs.Consents,
 	if t.row.Category == CategoryCommand && sub.row.Subscriber != ev.Recipient {
 		return d.deny(ReasonNotRecipient), true
 	}
-	values := make([]codecs.Value, len(sub.filter.paths))
-	if err := newWalker(sub.filter.paths, ev.Schema).read(ev, values); err != nil {
+	index, _ := at(s.indexes, hashText(s.seed, ev.Type), ev.Type) // it is there: the subscription is in it
+	d.entry, d.paths, d.slots = sub.entries[i], index.slots, sub.entries[i].slots
+	var sc scratch
+	all := sc.sized(len(index.slots))
+	if err := index.walkers.of(ev.Schema).read(ev, all); err != nil {
 		ev.Malformed = err
 		return Verdict{}, false
 	}
+	values := sc.gather(d.entry, all)
 	if sub.filter.root.eval(ev.Schema, values) != True {
 		return d.deny(ReasonNotMatched), true
 	}
-	d.eventType, d.plan, d.paths = t, t.plan(ev.Schema, role), sub.filter.paths
-	for i := range d.paths {
-		d.slots = append(d.slots, i)
-	}
+	d.eventType, d.plan = t, t.plan(ev.Schema, role)
 	v = d.decide()
 	if v.Permit && !d.seesFilter(values) {
 		v = d.deny(ReasonFilterUnknown)

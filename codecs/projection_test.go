@@ -472,3 +472,68 @@ func TestTheWritersOwnProfileKeepsItsName(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestUnionsShowOnlyTheBranchThatIsPermitted(t *testing.T) {
+	s, err := ParseSchema(`{"type":"record","name":"U","fields":[
+ {"name":"one","type":["string","null",{"type":"record","name":"A","fields":[{"name":"x","type":"string"},{"name":"y","type":"string"}]},{"type":"record","name":"B","fields":[{"name":"z","type":"string"}]}]},
+ {"name":"many","type":{"type":"array","items":["B","string","A"]}},
+ {"name":"both","type":[{"type":"array","items":"string"},"A"]}]}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name, body string
+		paths      []string
+		own        bool
+		want       string
+	}{
+		{"the branch", `{"one":{"x":"1","y":"2"},"many":[],"both":[]}`, []string{"data.one.x"}, false, `{"one":{"x":"1"},"profile":null}`},
+		{"another record", `{"one":{"z":"3"},"many":[],"both":[]}`, []string{"data.one.x"}, false, `{"one":null,"profile":null}`},
+		{"a text", `{"one":"secret","many":[],"both":[]}`, []string{"data.one.x"}, false, `{"one":null,"profile":null}`},
+		{"null", `{"one":null,"many":[],"both":[]}`, []string{"data.one"}, false, `{"one":null,"profile":null}`},
+		{"items", `{"one":null,"many":["secret",{"z":"3"},{"x":"1","y":"2"}],"both":[]}`, []string{"data.many[].y"}, false, `{"many":[null,null,{"y":"2"}],"profile":null}`},
+		{"own array", `{"one":null,"many":[],"both":["a","b"]}`, []string{"data.both"}, true, `{"both":["b"],"profile":null}`},
+		{"own, but no array", `{"one":null,"many":[],"both":{"x":"1","y":"2"}}`, []string{"data.both"}, true, `{"both":null,"profile":null}`},
+	} {
+		p, err := s.Projection(c.paths)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, faults := s.FromJSON([]byte(c.body))
+		if len(faults) > 0 {
+			t.Fatal(faults)
+		}
+		out, err := p.Append(nil, body, &Selection{Permit: []bool{true}, Own: []bool{c.own}, Index: 1})
+		if err != nil {
+			t.Errorf("%s: %v", c.name, err)
+			continue
+		}
+		if got, err := p.Schema().ToJSON(nil, out); err != nil || string(got) != c.want {
+			t.Errorf("%s: %s %v, want %s", c.name, got, err, c.want)
+		}
+	}
+}
+
+func TestBranchesThatDisagreeShareNothing(t *testing.T) {
+	record := func(name, annotation string) string {
+		return `{"type":"record","name":"` + name + `","fields":[{"name":"x","type":"string"` + annotation + `}]}`
+	}
+	for _, c := range []struct {
+		a, b string
+		want []string
+	}{
+		{`,"civicbus.scopes":["s"]`, `,"civicbus.scopes":["s"]`, []string{"s"}},
+		{`,"civicbus.scopes":["s"]`, `,"civicbus.scopes":["t"]`, nil},
+		{`,"civicbus.scopes":["s"]`, ``, nil},
+		{``, `,"civicbus.scopes":["s"]`, nil},
+		{`,"civicbus.scopes":["s"]`, `,"civicbus.scopes":["s"],"civicbus.owner":"child"`, nil},
+	} {
+		s, err := ParseSchema(`{"type":"record","name":"R","fields":[{"name":"u","type":[` + record("A", c.a) + `,` + record("B", c.b) + `]}]}`)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := s.Lookup("data.u.x"); err != nil || !slices.Equal(got.Scopes, c.want) {
+			t.Errorf("%s and %s: %v %v, want %v", c.a, c.b, got.Scopes, err, c.want)
+		}
+	}
+}

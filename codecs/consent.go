@@ -1,12 +1,16 @@
 package codecs
 
 // Consents is a row of consent-table: everything that one subject has said about sharing, bounded. Key: the subject.
+//
+// A death sets EndedAt. While it is set no grant holds, whenever it was given, and none is accepted (reason deceased);
+// refusals, withdrawals, objections and restrictions are. Grants keep their state: a command of kind revive, by which an
+// operator corrects a death told by mistake, clears EndedAt, and they hold again.
 type Consents struct {
 	Version     int64       `avro:"version" json:"version"`
 	Grants      []Grant     `avro:"grants" json:"grants"`           // at most MaxGrants
 	Objections  []Objection `avro:"objections" json:"objections"`   // at most MaxObjections
 	Restriction string      `avro:"restriction" json:"restriction"` // empty, protected or erasure
-	EndedAt     int64       `avro:"ended_at" json:"endedAt"`        // a death: grants given before it no longer hold; 0: none
+	EndedAt     int64       `avro:"ended_at" json:"endedAt"`        // a death: no grant holds; 0: none
 	AppliedIDs  []string    `avro:"commands_applied" json:"-"`      // ids of the last 16 commands applied
 
 	AppliedVersions []int64 `avro:"versions_applied" json:"-"` // the versions they were answered with, in the same order
@@ -57,7 +61,7 @@ type Objection struct {
 // ConsentCommand asks to change one subject's consents. Key: the subject.
 type ConsentCommand struct {
 	Meta         Meta   `avro:"meta"`
-	Kind         string `avro:"kind"`         // grant, refuse, withdraw, object, unobject, restrict, unrestrict, erase
+	Kind         string `avro:"kind"`         // grant, refuse, withdraw, object, unobject, restrict, unrestrict, revive, erase
 	Grant        Grant  `avro:"grant"`        // grant, refuse; withdraw: ID or (Recipient, Purpose) name it, Scopes empty withdraws all of it
 	UpTo         int64  `avro:"up_to"`        // withdraw: grants accepted at a newer row version stay; 0: all
 	Subscription string `avro:"subscription"` // object, unobject

@@ -111,7 +111,7 @@ func (g *group) once(ctx context.Context) error {
 // callbacks makes the group's callbacks, and what a record must wait for before it is handed to them.
 func (g *group) callbacks(v *views) (topology.Callbacks, func(*kgo.Record) bool, error) {
 	n := g.node
-	commands := command.Env{Records: n.records, Now: n.cfg.Now, Snapshot: v.snapshot, Schema: n.schemas.latest, Follows: event.Follows}
+	commands := command.Env{Records: n.records, Now: n.cfg.Now, Partitions: n.cfg.Shape.Partitions, Snapshot: v.snapshot, Schema: n.schemas.latest, Follows: event.Follows}
 	events := event.Env{Records: n.records, Keys: n.keys, Now: n.cfg.Now, Partitions: n.cfg.Shape.Partitions, Snapshot: v.snapshot,
 		Schema: n.registry.Cached, Emit: g.emit, Seen: n.metrics.decided}
 	wait := &waiting{node: n, views: v}

@@ -42,7 +42,7 @@ type Consent struct {
 }
 
 // ConsentKinds are the kinds of a consent document.
-var ConsentKinds = []string{"grant", "refuse", "withdraw", "object", "unobject", "restrict", "unrestrict", "erase"}
+var ConsentKinds = []string{"grant", "refuse", "withdraw", "object", "unobject", "restrict", "unrestrict", "revive", "erase"}
 
 // consentDocument is the flat form of a consent document; a person should not have to know where a command keeps what.
 type consentDocument struct {
@@ -111,7 +111,7 @@ func (d document) consentFaults(form consentDocument) []codecs.Fault {
 		}
 	case "object", "unobject":
 		need("subscription", form.Subscription)
-	case "restrict", "unrestrict", "erase":
+	case "restrict", "unrestrict", "revive", "erase":
 	default:
 		faults = append(faults, d.fault(d.root, "kind", ReasonUnknownValue, "one of "+strings.Join(ConsentKinds, ", ")))
 	}

@@ -47,6 +47,10 @@ func (g *Group[Row, Cmd]) Callback(ctx goka.Context, msg any) {
 		g.dead(ctx, msg, causeMalformed, "the key is not one of this table")
 		return
 	}
+	if g.Env.Misplaced(ctx) {
+		g.dead(ctx, msg, causeMisplaced, "the key belongs to another partition: whoever wrote it must use Kafka's default partitioner (murmur2)")
+		return
+	}
 	value, _ := msg.([]byte)
 	if value == nil {
 		g.dead(ctx, msg, causeMalformed, "a tombstone is no command")
@@ -137,6 +141,7 @@ func (g *Group[Row, Cmd]) answer(ctx goka.Context, result codecs.CommandResult) 
 // Causes of a dead letter.
 const (
 	causeMalformed     = "malformed"
+	causeMisplaced     = "misplaced"
 	causeUnknownSchema = "unknown_schema"
 )
 

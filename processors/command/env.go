@@ -6,6 +6,7 @@ import (
 	"github.com/lovoo/goka"
 
 	"civicbus/codecs"
+	"civicbus/internal/kafka"
 	"civicbus/internal/verdict"
 )
 
@@ -13,6 +14,11 @@ import (
 type Env struct {
 	Records *codecs.Records
 	Now     func() time.Time // nil: time.Now
+
+	// Partitions is that of every topic. A record whose key belongs to another partition is a dead letter: goka would write
+	// the row of that key into this partition, beside the one that its own partition holds. 0: not checked, for goka's
+	// tester, which has one partition.
+	Partitions int32
 
 	// Snapshot is compiled from the views of subscription, trust and catalog; the engine hands no record on while it is
 	// stale. Subscription and consent need it; the others do not look.
@@ -32,6 +38,11 @@ func (e Env) Clock() time.Time {
 		return time.Now()
 	}
 	return e.Now()
+}
+
+// Misplaced says whether the record's key belongs to another partition than the one that it stands on.
+func (e Env) Misplaced(ctx goka.Context) bool {
+	return e.Partitions > 0 && kafka.Partition([]byte(ctx.Key()), e.Partitions) != ctx.Partition()
 }
 
 func (e Env) follows(ctx goka.Context) int64 {

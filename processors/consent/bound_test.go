@@ -111,15 +111,6 @@ func TestRoomIsMadeByWhatDoesNotHold(t *testing.T) {
 				g.ValidTo = now.UnixMilli() + int64(i%2)
 			}
 		}), "g4"},
-		{"one ended by a death", func() *codecs.Consents {
-			row := full(func(i int, g *codecs.Grant) {
-				if i != 5 {
-					g.GivenAt = now.UnixMilli()
-				}
-			})
-			row.EndedAt = now.UnixMilli() - 1
-			return row
-		}(), "g5"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			next, result := Apply(test.row, give(grant("new", "name")), now)

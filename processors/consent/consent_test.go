@@ -9,6 +9,7 @@ import (
 	"github.com/lovoo/goka"
 
 	"civicbus/codecs"
+	"civicbus/internal/kafka"
 	"civicbus/internal/pseudonym"
 	"civicbus/internal/verdict"
 	"civicbus/processors/command"
@@ -24,6 +25,8 @@ type world struct {
 	now     time.Time
 	subject string
 	sent    int
+
+	snapshot *verdict.Snapshot
 }
 
 func newWorld(t *testing.T) *world {
@@ -33,14 +36,19 @@ func newWorld(t *testing.T) *world {
 	}
 	w := &world{t: t, records: commandtest.Records(t), now: now, subject: keys.Subject("fi-hetu", "010594Y9032")}
 	roles := []codecs.Role{{Name: "deceased"}, {Name: "spouse"}}
-	snapshot := verdict.NewSnapshot().With(verdict.Changes{EventTypes: map[string]*codecs.EventType{
+	w.snapshot = verdict.NewSnapshot().With(verdict.Changes{EventTypes: map[string]*codecs.EventType{
 		"death":  {Type: "death", Stream: "life.death", EndsConsents: true, Roles: roles},
 		"burial": {Type: "burial", Stream: "life.death", Roles: roles},
 	}})
-	g := New(command.Env{Records: w.records, Now: func() time.Time { return w.now }, Snapshot: func() *verdict.Snapshot { return snapshot },
-		Follows: func(ctx goka.Context) int64 { return ctx.Offset() - 1 }})
-	w.Bench = commandtest.New(t, w.records, topology.Consent, g.Callbacks())
+	w.Bench = w.bench(0)
 	return w
+}
+
+// bench starts the group for topics of so many partitions; 0: it does not look.
+func (w *world) bench(partitions int32) *commandtest.Bench {
+	g := New(command.Env{Records: w.records, Now: func() time.Time { return w.now }, Partitions: partitions, Snapshot: func() *verdict.Snapshot { return w.snapshot },
+		Follows: func(ctx goka.Context) int64 { return ctx.Offset() - 1 }})
+	return commandtest.New(w.t, w.records, topology.Consent, g.Callbacks())
 }
 
 func (w *world) ask(cmd *codecs.ConsentCommand) codecs.CommandResult {
@@ -109,27 +117,43 @@ func TestADeathEndsWhatWasGiven(t *testing.T) {
 	if len(given(&row)) != 0 || row.Grants[0].State != Given || len(row.Objections) != 1 {
 		t.Fatalf("row %+v", row)
 	}
-	// A grant accepted later is dated later, whatever the clock says.
-	w.ask(give(grant("g2", "name")))
-	if row = w.row(); fmt.Sprint(given(&row)) != "map[g2/name:true]" {
-		t.Fatalf("given %v", given(&row))
-	}
-	// A redriven death tells of the past; a new one of now.
-	w.tell("death", "deceased", goka.Headers{"ce_redriven": []byte("true")})
-	if _, result := w.Result(); result.Status != "accepted" || result.Version != 4 {
-		t.Fatalf("redriven: %+v", result)
-	}
-	if row = w.row(); len(given(&row)) != 1 {
-		t.Fatal("a redriven death ended a later grant")
+	if result := w.ask(give(grant("g2", "name"))); result.Reason != Deceased || result.Version != 3 {
+		t.Fatalf("a grant after a death: %+v", result)
 	}
 	w.tell("death", "deceased", nil)
-	if _, result := w.Result(); result.Version != 5 {
-		t.Fatalf("second death: %+v", result)
-	}
-	if row = w.row(); len(given(&row)) != 0 {
-		t.Fatal("a second death ended nothing")
+	if _, result := w.Result(); result.Status != "accepted" || result.Version != 3 {
+		t.Fatalf("a second death: %+v", result)
 	}
 	w.Quiet()
+}
+
+// A death told by mistake is taken back by a command, which is answered as every command is. What is redriven for the sake of
+// one subscription does not tell it again.
+func TestADeathTakenBack(t *testing.T) {
+	w := newWorld(t)
+	w.ask(give(grant("g1", "name")))
+	w.tell("death", "deceased", nil)
+	w.Result()
+	w.Restart()
+	result := w.ask(asked(Revive, nil))
+	if result.Status != "accepted" || result.Version != 3 || result.Kind != Revive || result.Actor != "wallet:1" {
+		t.Fatalf("revive: %+v", result)
+	}
+	if row := w.row(); row.EndedAt != 0 || fmt.Sprint(given(&row)) != "map[g1/name:true]" {
+		t.Fatalf("row %+v", row)
+	}
+	w.tell("death", "deceased", goka.Headers{"ce_redriven": []byte("true"), "civicbus_only": []byte("sub-1")})
+	w.Quiet()
+	if result := w.ask(give(grant("g2", "name"))); result.Status != "accepted" {
+		t.Fatalf("a grant after the revival: %+v", result)
+	}
+	w.tell("death", "deceased", goka.Headers{"ce_redriven": []byte("true")}) // of all subscriptions: nobody understood it before
+	if _, result := w.Result(); result.Version != 5 {
+		t.Fatalf("a whole death redriven: %+v", result)
+	}
+	if row := w.row(); len(given(&row)) != 0 {
+		t.Fatalf("row %+v", row)
+	}
 }
 
 func TestADeathWithoutGrantsAndUnderErasure(t *testing.T) {
@@ -214,4 +238,41 @@ func TestARowThatCannotBeReadIsLeftAsItIs(t *testing.T) {
 	if !bytes.Equal(w.Row(w.subject), unreadable) || w.Changes() != 0 {
 		t.Error("the row was overwritten")
 	}
+}
+
+// A record on a partition that its key does not belong to changes nothing: goka would write the row by key, beside the one
+// that its own partition holds. A misplaced command is a dead letter; a misplaced death is the router's.
+func TestWhatIsMisplacedChangesNothing(t *testing.T) {
+	w := newWorld(t)
+	const partitions = 4 // the tester reports partition 0 for every record
+	w.Bench = w.bench(partitions)
+	keys, err := pseudonym.NewKeys(bytes.Repeat([]byte{7}, 32))
+	if err != nil {
+		t.Fatal(err)
+	}
+	right, wrong := 0, 0
+	for i := range 40 {
+		subject := keys.Subject("fi-hetu", fmt.Sprint("some", i))
+		w.Send(topology.ConsentCommands, subject, commandtest.Encode(t, w.records.ConsentCommand, *give(grant("g1", "name"))), nil)
+		if kafka.Partition([]byte(subject), partitions) == 0 {
+			right++
+			if _, result := w.Result(); result.Status != "accepted" {
+				t.Fatalf("in its place: %+v", result)
+			}
+			continue
+		}
+		wrong++
+		key, letter := w.DeadLetter()
+		if key != subject || letter.Cause != "misplaced" || letter.Topic != "consent-commands" || w.Row(subject) != nil {
+			t.Fatalf("misplaced: %+v, row %v", letter, w.Row(subject))
+		}
+		w.Send(topology.Death, subject, nil, goka.Headers{"ce_type": []byte("death"), "ce_subjectrole": []byte("deceased")})
+		if w.Row(subject) != nil {
+			t.Fatal("a misplaced death made a row")
+		}
+	}
+	if right == 0 || wrong == 0 {
+		t.Fatalf("%d in their place, %d not", right, wrong)
+	}
+	w.Quiet()
 }

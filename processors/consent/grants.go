@@ -26,6 +26,9 @@ func (c *change) give(grant codecs.Grant, state string) (*codecs.Consents, comma
 	if faults := grantFaults(&grant, state); len(faults) > 0 {
 		return nil, command.RefuseAll(faults)
 	}
+	if state == Given && c.next.EndedAt != 0 {
+		return nil, command.Refuse(Deceased, "grant", "a death has ended the subject's consents; an operator can revive them if it was a mistake")
+	}
 	if slices.ContainsFunc(c.next.Grants, func(g codecs.Grant) bool { return g.ID == grant.ID }) {
 		return nil, command.Refuse(GrantExists, "grant.id", "a new consent has a new id")
 	}
@@ -59,7 +62,7 @@ func (c *change) lastAnswer() int64 {
 }
 
 // dropOldest makes room: the oldest that was refused or withdrawn, else the oldest that is given but can never hold
-// again (expired, or ended by a death). One that holds, or will, is never dropped; false then.
+// again (expired). One that holds, or will, or would if a death were taken back, is never dropped; false then.
 func (c *change) dropOldest() bool {
 	oldest := func(droppable func(codecs.Grant) bool) bool {
 		at := -1
@@ -74,7 +77,7 @@ func (c *change) dropOldest() bool {
 		return at >= 0
 	}
 	return oldest(func(g codecs.Grant) bool { return g.State != Given }) ||
-		oldest(func(g codecs.Grant) bool { return g.ValidTo != 0 && g.ValidTo <= c.at || g.GivenAt <= c.next.EndedAt })
+		oldest(func(g codecs.Grant) bool { return g.ValidTo != 0 && g.ValidTo <= c.at })
 }
 
 // withdraw takes back the grants that it names, by id or else by recipient and purpose: those accepted at a row version of at

@@ -16,12 +16,12 @@ import (
 // given lists what a row gives: "id/scope", of grants that hold as far as the row goes (time apart).
 func given(row *codecs.Consents) map[string]bool {
 	held := map[string]bool{}
-	if row == nil || row.Restriction == Erasure {
+	if row == nil || row.Restriction == Erasure || row.EndedAt != 0 {
 		return held
 	}
 	for _, g := range row.Grants {
 		for _, scope := range g.Scopes {
-			if g.State == Given && g.GivenAt > row.EndedAt {
+			if g.State == Given {
 				held[g.ID+"/"+scope] = true
 			}
 		}
@@ -34,7 +34,7 @@ type model struct {
 	now, ever map[string][]string // scopes by grant id
 	purpose   map[string]string
 	version   map[string]int64
-	erased    bool
+	ended     bool // a death stands
 }
 
 func (m *model) withdraw(named func(id string) bool, scopes []string, upTo int64) {
@@ -62,6 +62,9 @@ func (m *model) refuse(purpose string, scopes []string) {
 
 func (m *model) given() map[string]bool {
 	held := map[string]bool{}
+	if m.ended {
+		return held
+	}
 	for id, scopes := range m.now {
 		for _, scope := range scopes {
 			held[id+"/"+scope] = true
@@ -80,7 +83,7 @@ func TestHistoriesAgainstAModel(t *testing.T) {
 		var accepted []func(row *codecs.Consents, at time.Time) (*codecs.Consents, codecs.CommandResult)
 		for i := range rapid.IntRange(1, 40).Draw(t, "steps") {
 			at := now.Add(time.Duration(i*10+rapid.IntRange(-100, 100).Draw(t, "clock")) * time.Millisecond)
-			kind := rapid.SampledFrom([]string{GiveGrant, GiveGrant, GiveGrant, Refuse, Withdraw, Withdraw, Object, Unobject, Restrict, Unrestrict, Death, Erase}).Draw(t, "kind")
+			kind := rapid.SampledFrom([]string{GiveGrant, GiveGrant, GiveGrant, Refuse, Withdraw, Withdraw, Object, Unobject, Restrict, Unrestrict, Death, Revive, Revive, Erase}).Draw(t, "kind")
 			if kind == Erase && rapid.IntRange(0, 4).Draw(t, "erase") > 0 {
 				kind = Withdraw // else few histories get far
 			}
@@ -102,10 +105,13 @@ func TestHistoriesAgainstAModel(t *testing.T) {
 			}
 			if kind == Death {
 				step = func(row *codecs.Consents, at time.Time) (*codecs.Consents, codecs.CommandResult) {
-					return EndByDeath(row, command.Order{Meta: cmd.Meta, Kind: Death}, false, at)
+					return EndByDeath(row, command.Order{Meta: cmd.Meta, Kind: Death}, at)
 				}
 			}
 			next, result := step(row, at)
+			if kind == GiveGrant && m.ended && result.Status == "accepted" {
+				t.Fatal("a grant was accepted after a death")
+			}
 			if result.Status == "accepted" {
 				if next == nil {
 					t.Fatalf("%s was accepted and is not remembered", kind)
@@ -126,7 +132,9 @@ func TestHistoriesAgainstAModel(t *testing.T) {
 					}
 				case Withdraw:
 					m.withdraw(named, some, cmd.UpTo)
-				case Death, Erase:
+				case Death, Revive:
+					m.ended = kind == Death
+				case Erase:
 					clear(m.now)
 				}
 				row = next

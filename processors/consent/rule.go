@@ -22,6 +22,8 @@ const (
 	NotObjected         = "not_objected"        // there is no such objection to take back
 	RestrictionUnknown  = "restriction_unknown" // only protected can be commanded
 	NotRestricted       = "not_restricted"      // there is no restriction to lift
+	Deceased            = "deceased"            // a death has ended the consents: nothing is granted after it
+	NotDeceased         = "not_deceased"        // there is no death to take back
 	UnderErasure        = "under_erasure"       // final: nothing is given, and nothing kept
 )
 
@@ -34,6 +36,7 @@ const (
 	Unobject   = "unobject"
 	Restrict   = "restrict"
 	Unrestrict = "unrestrict"
+	Revive     = "revive" // an operator corrects a death that was told by mistake
 	Erase      = "erase"
 	Death      = "death"
 )
@@ -79,10 +82,12 @@ func Apply(row *codecs.Consents, cmd *codecs.ConsentCommand, now time.Time) (nex
 			return change.restrict(cmd.Restriction)
 		case Unrestrict:
 			return change.unrestrict()
+		case Revive:
+			return change.revive()
 		case Erase:
 			return &codecs.Consents{Restriction: Erasure}, command.Refusal{}
 		}
-		return nil, command.Refuse(command.UnknownKind, "kind", "grant, refuse, withdraw, object, unobject, restrict, unrestrict or erase")
+		return nil, command.Refuse(command.UnknownKind, "kind", "grant, refuse, withdraw, object, unobject, restrict, unrestrict, revive or erase")
 	})
 }
 
@@ -153,6 +158,16 @@ func (c *change) unrestrict() (*codecs.Consents, command.Refusal) {
 		return nil, command.Refuse(NotRestricted, "restriction", "there is none")
 	}
 	c.next.Restriction = ""
+	return c.changed()
+}
+
+// revive takes a death back: the grants hold again as the subject left them. (A death took nothing from them; asking the
+// subject for each again would make the mistake theirs.)
+func (c *change) revive() (*codecs.Consents, command.Refusal) {
+	if c.next.EndedAt == 0 {
+		return nil, command.Refuse(NotDeceased, "", "no death has ended the subject's consents")
+	}
+	c.next.EndedAt = 0
 	return c.changed()
 }
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"civicbus/codecs"
+	"civicbus/processors/command"
 )
 
 var now = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
@@ -68,6 +69,9 @@ func summary(row *codecs.Consents) string {
 	for _, o := range row.Objections {
 		parts = append(parts, "not "+o.Subscription)
 	}
+	if row.EndedAt != 0 {
+		parts = append(parts, "ended")
+	}
 	return strings.TrimSpace(strings.Join(parts, ", ") + " " + row.Restriction)
 }
 
@@ -82,6 +86,14 @@ func TestApply(t *testing.T) {
 	objected := func(t *testing.T) *codecs.Consents { return rowOf(t, object("sub-1")) }
 	protected := func(t *testing.T) *codecs.Consents { return rowOf(t, restrict(Protected)) }
 	erased := func(t *testing.T) *codecs.Consents { return rowOf(t, give(grant("g1", "name")), asked(Erase, nil)) }
+	dead := func(t *testing.T) *codecs.Consents {
+		row, _ := EndByDeath(rowOf(t, give(grant("g1", "name")), object("sub-1")), command.Order{Meta: codecs.Meta{ID: "death", Actor: "civicbus"}}, now)
+		return row
+	}
+	revived := func(t *testing.T) *codecs.Consents {
+		row, _ := Apply(dead(t), asked(Revive, func(c *codecs.ConsentCommand) { c.Meta.ID = "revival" }), now)
+		return row
+	}
 	both := codecs.Grant{Recipient: "kela.fi", Purpose: "child-benefit"}
 	scoped := func(scopes ...string) codecs.Grant { g := both; g.Scopes = scopes; return g }
 
@@ -152,6 +164,16 @@ func TestApply(t *testing.T) {
 		{"grant after erasure", erased, give(grant("g9", "name")), UnderErasure, "erasure"},
 		{"unrestrict after erasure", erased, asked(Unrestrict, nil), UnderErasure, "erasure"},
 		{"restrict after erasure", erased, restrict(Protected), UnderErasure, "erasure"},
+		{"grant after a death", dead, give(grant("g2", "name")), Deceased, "g1:given[name], not sub-1, ended"},
+		{"refuse after a death", dead, asked(Refuse, func(c *codecs.ConsentCommand) { c.Grant = grant("g2") }), "", "g1:withdrawn[], g2:refused[], not sub-1, ended"},
+		{"withdraw after a death", dead, withdraw(codecs.Grant{ID: "g1"}, 0), "", "g1:withdrawn[], not sub-1, ended"},
+		{"restrict after a death", dead, restrict(Protected), "", "g1:given[name], not sub-1, ended protected"},
+		{"revive", dead, asked(Revive, nil), "", "g1:given[name], not sub-1"},
+		{"revive who is not dead", two, asked(Revive, nil), NotDeceased, "g1:given[name address], g2:given[income]"},
+		{"revive nobody", none, asked(Revive, nil), NotDeceased, "none"},
+		{"revive twice", revived, asked(Revive, nil), NotDeceased, "g1:given[name], not sub-1"},
+		{"revive after erasure", erased, asked(Revive, nil), UnderErasure, "erasure"},
+		{"grant after a revival", revived, give(grant("g2", "name")), "", "g1:given[name], g2:given[name], not sub-1"},
 		{"death is no command", two, asked(Death, nil), "unknown_kind", "g1:given[name address], g2:given[income]"},
 		{"other version", two, asked(Erase, func(c *codecs.ConsentCommand) { c.Meta.IfVersion = 1 }), "version_conflict", "g1:given[name address], g2:given[income]"},
 	} {

@@ -49,7 +49,7 @@ func Text() string {
 	_ = w.Flush()
 	line("")
 	line("streams\tkey\tvalue\tkept")
-	for _, s := range streams() {
+	for _, s := range Streams() {
 		line("  %s\t%s\t%s\t%s", s.Name, s.Key, s.Value, kept(s.Keep))
 	}
 	_ = w.Flush()
@@ -145,7 +145,7 @@ func JSON() ([]byte, error) {
 	for _, e := range Edges {
 		doc.Edges = append(doc.Edges, part{Name: e.Name, About: e.About, Reads: plain(e.In), LooksUp: tables(e.Lookup), Writes: plain(e.Out)})
 	}
-	for _, s := range streams() {
+	for _, s := range Streams() {
 		doc.Streams = append(doc.Streams, stream{Name: s.Name, Key: s.Key, Value: s.Value, RetentionMs: s.Keep.Milliseconds(), Event: slices.Contains(EventStreams, s)})
 	}
 	text, err := json.MarshalIndent(doc, "", "  ")
@@ -155,9 +155,9 @@ func JSON() ([]byte, error) {
 	return append(text, '\n'), nil
 }
 
-// streams lists every stream on the map once, in the order in which groups and edges name them; inboxes and what is
+// Streams lists every stream on the map once, in the order in which groups and edges name them; inboxes and what is
 // admitted come first, as the way of an event does.
-func streams() []Stream {
+func Streams() []Stream {
 	all := []Stream{Inbox, Admitted}
 	add := func(list []Stream) {
 		for _, s := range list {

@@ -171,7 +171,7 @@ func TestNothingIsLeftOut(t *testing.T) {
 				t.Errorf("%s lacks edge %s", format, e.Name)
 			}
 		}
-		for _, s := range streams() {
+		for _, s := range Streams() {
 			event := format == "mermaid" && slices.Contains(EventStreams, s) // one node stands for them all
 			if !event && !strings.Contains(described, s.Name) {
 				t.Errorf("%s lacks stream %s", format, s.Name)
@@ -183,7 +183,7 @@ func TestNothingIsLeftOut(t *testing.T) {
 // A topic of the map that Text does not show would be created without anyone knowing it.
 func TestEveryTopicIsAStreamOrATable(t *testing.T) {
 	known := map[string]bool{}
-	for _, s := range streams() {
+	for _, s := range Streams() {
 		known[s.Name] = true
 	}
 	for _, g := range Groups {

@@ -78,6 +78,8 @@ func printOutcomes(cmd *cobra.Command, outcomes []admin.Outcome) error {
 
 func state(o admin.Outcome) string {
 	switch {
+	case o.InEffect && o.Row > o.Version:
+		return fmt.Sprintf("in effect, and changed since (version %d)", o.Row)
 	case o.InEffect:
 		return "in effect"
 	case o.Status == admin.Accepted:

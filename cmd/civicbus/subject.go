@@ -36,17 +36,27 @@ func newSubject() *cobra.Command {
 		},
 	}
 	erase.Flags().Bool("execute", false, "do it")
-	erase.Flags().Int("subscriber-days", 0, "days that the longest-kept subscriber's topic is kept; 0: the map's")
 	subjectFlag(erase)
 	return group("subject", "What the bus keeps of a person or company", changeFlags(erase))
 }
 
 // printRetention says when the last personal data expires.
-func printRetention(cmd *cobra.Command) {
-	days, _ := cmd.Flags().GetInt("subscriber-days") // added by newSubject
-	keep := time.Duration(days) * 24 * time.Hour
-	longest := admin.PersonalData(keep)[0]
-	note(cmd, "The last retained personal data of the subject expires on %s (%d days, topic %s).",
-		admin.ErasedBy(time.Now(), keep).UTC().Format(time.DateOnly), int(longest.Keep/(24*time.Hour)), longest.Topic)
+func printRetention(cmd *cobra.Command) error {
+	c, err := dial(cmd)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	kept, err := c.PersonalData(cmd.Context())
+	if err != nil {
+		return err
+	}
+	if by, ends := admin.ExpiredBy(time.Now(), kept); ends {
+		note(cmd, "The last retained personal data of the subject expires on %s: topic %s keeps it for %d days.",
+			by.UTC().Format(time.DateOnly), kept[0].Topic, int(kept[0].Keep/(24*time.Hour)))
+	} else {
+		note(cmd, "Personal data of the subject does not expire: topic %s keeps it for ever. See civicbus topics diff.", kept[0].Topic)
+	}
 	note(cmd, "Commands, their results and decisions are kept longer; they hold a pseudonym, versions and reasons, and no personal data.")
+	return nil
 }

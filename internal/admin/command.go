@@ -43,7 +43,8 @@ type Outcome struct {
 	About    string         `json:"about"`
 	ID       string         `json:"commandId"`
 	Status   string         `json:"status"`
-	Version  int64          `json:"version"` // of the row after the command, or of the row that refused it
+	Version  int64          `json:"version"`    // of the row after the command, or of the row that refused it
+	Row      int64          `json:"rowVersion"` // newest version of the row that was read; above Version when it has changed since; 0: not read
 	InEffect bool           `json:"inEffect"`
 	Reason   string         `json:"reason,omitempty"`
 	Faults   []codecs.Fault `json:"faults,omitempty"`
@@ -99,7 +100,8 @@ func (c *Client) Send(ctx context.Context, requests []Request, wait Wait) ([]Out
 	case err != nil && limited.Err() == nil:
 		return f.outcomes, err
 	}
-	for i := range f.outcomes {
+	for i, q := range requests {
+		f.outcomes[i].Row = f.seen[rowKey{q.to.topic(), q.key}]
 		f.outcomes[i].InEffect = done && !wait.AnswerOnly && f.outcomes[i].Status == Accepted
 	}
 	return f.outcomes, nil

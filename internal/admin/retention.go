@@ -1,50 +1,72 @@
 package admin
 
 import (
+	"context"
+	"fmt"
+	"math"
 	"slices"
+	"sort"
+	"strconv"
+	"strings"
 	"time"
 
 	"civicbus/topology"
 )
 
-// Retention says how long a topic keeps what events say of a person.
+// Retention says how long a topic keeps what events say of people.
 type Retention struct {
-	Topic string        `json:"topic"`
-	Keep  time.Duration `json:"-"`
+	Topic string
+	Keep  time.Duration // Forever: it is not configured to expire
 }
 
-// personal are the values on the map that hold an event's data, whole, cut down, or inside a dead letter. All other streams
-// hold pseudonyms, versions and reasons.
-var personal = []string{topology.Admitted.Value, topology.Subscriber.Value, "dead-letter"}
+// Forever is the Keep of a topic that does not expire.
+const Forever = time.Duration(math.MaxInt64)
 
-// PersonalData lists the streams that hold personal data, the longest kept first. subscriber is how long subscribers' topics
-// are kept at most; 0: as on the map.
-func PersonalData(subscriber time.Duration) []Retention {
+// personal are the values on the map that hold an event's data: whole, cut down, or inside a dead letter. All other streams
+// and the tables hold pseudonyms, versions and reasons, or rows that an erasure takes away.
+var personal = []string{topology.Admitted.Value, topology.Subscriber.Value, topology.DeadLetters.Value}
+
+// PersonalData lists the topics that hold what events say of people, as they are configured now, the longest kept first.
+func (c *Client) PersonalData(ctx context.Context) ([]Retention, error) {
+	topics, err := c.Topics(ctx)
+	if err != nil {
+		return nil, err
+	}
 	var all []Retention
-	add := func(streams []topology.Stream) {
-		for _, s := range streams {
-			keep := s.Keep
-			if s.Name == topology.Subscriber.Name && subscriber > 0 {
-				keep = subscriber
-			}
-			r := Retention{s.Name, keep}
-			if slices.Contains(personal, s.Value) && !slices.Contains(all, r) {
-				all = append(all, r)
-			}
+	for _, t := range topics {
+		if !t.Present || !holdsPersonal(t.Name) {
+			continue
 		}
+		ms, err := strconv.ParseInt(t.RetentionMs, 10, 64)
+		if err != nil {
+			return nil, fmt.Errorf("read retention.ms of topic %s: %w", t.Name, err)
+		}
+		keep := Forever
+		if ms >= 0 && ms < Forever.Milliseconds() {
+			keep = time.Duration(ms) * time.Millisecond
+		}
+		all = append(all, Retention{t.Name, keep})
 	}
-	for _, e := range topology.Edges {
-		add(slices.Concat(e.In, e.Out))
+	if len(all) == 0 {
+		return nil, ErrNotApplied
 	}
-	for _, g := range topology.Groups {
-		add(slices.Concat(g.In, g.Out, g.OutEach))
-	}
-	slices.SortStableFunc(all, func(a, b Retention) int { return int(b.Keep/time.Hour - a.Keep/time.Hour) })
-	return all
+	sort.SliceStable(all, func(i, j int) bool { return all[i].Keep > all[j].Keep })
+	return all, nil
 }
 
-// ErasedBy is when the last personal data of a subject that was erased at a time has expired from civicbus's own topics: no
-// event about them is delivered any more, so nothing new is written under their pseudonym but what a source still publishes.
-func ErasedBy(erased time.Time, subscriber time.Duration) time.Time {
-	return erased.Add(PersonalData(subscriber)[0].Keep)
+// ExpiredBy is when the last of what these topics, the longest kept first, hold at a time has expired; ends is false when
+// some of it never does. Kafka deletes whole segments, so the bytes may lie on a disk for a little longer.
+func ExpiredBy(at time.Time, kept []Retention) (by time.Time, ends bool) {
+	if kept[0].Keep == Forever {
+		return time.Time{}, false
+	}
+	return at.Add(kept[0].Keep), true
+}
+
+// holdsPersonal says whether a topic is one of a stream whose value holds personal data.
+func holdsPersonal(topic string) bool {
+	return slices.ContainsFunc(topology.Streams(), func(s topology.Stream) bool {
+		prefix, _, each := strings.Cut(s.Name, "{")
+		return slices.Contains(personal, s.Value) && (s.Name == topic || each && strings.HasPrefix(topic, prefix))
+	})
 }

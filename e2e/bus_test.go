@@ -4,9 +4,6 @@ package e2e
 
 import (
 	"bytes"
-	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"fmt"
 	"io"
 	"log/slog"
@@ -18,12 +15,10 @@ import (
 
 	"civicbus/codecs"
 	"civicbus/e2e/realcluster"
-	"civicbus/examples"
 	"civicbus/internal/admission"
 	"civicbus/internal/app"
 	"civicbus/internal/embedded"
 	"civicbus/internal/pseudonym"
-	"civicbus/internal/refdata"
 	"civicbus/topology"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -32,7 +27,8 @@ import (
 
 // bus is a cluster with civicbus on it, and what a test does with it.
 type bus struct {
-	t         *testing.T
+	t         *testing.T        // the subtest that runs now
+	root      *testing.T        // the test that the cluster lives as long as
 	cluster   *embedded.Cluster // nil on a real one
 	cfg       app.Config
 	keys      *pseudonym.Keys
@@ -43,12 +39,14 @@ type bus struct {
 	decisions *tape[codecs.Decision]
 	results   *tape[codecs.CommandResult]
 	letters   *tape[codecs.DeadLetter]
+	tables    *tableTape
 	log       *logBuffer
 
 	mu    sync.Mutex
 	nodes map[string]*node
 	hold  func(group, topic string, partition int32) bool
 	pub   *admission.Publisher
+	from  *node // that pub belongs to
 }
 
 // within bounds every wait of the suite; nothing waits longer than it must.
@@ -62,15 +60,16 @@ func start(t *testing.T, change ...func(*app.Config)) *bus {
 	return b
 }
 
-// prepare makes a cluster and sets it up, and starts nothing.
+// prepare makes a cluster and sets it up, and starts nothing. Tests on clusters of their own run beside each other; the
+// real one has one user at a time.
 func prepare(t *testing.T, change ...func(*app.Config)) *bus {
 	t.Helper()
-	b := &bus{t: t, nodes: map[string]*node{}, log: &logBuffer{}}
+	b := &bus{t: t, root: t, nodes: map[string]*node{}, log: &logBuffer{}}
 	var out io.Writer = b.log
 	if os.Getenv("CIVICBUS_TEST_LOG") != "" {
 		out = io.MultiWriter(b.log, os.Stderr)
 	}
-	b.cfg = app.Config{BusKey: []byte("a bus key for tests, of 32 bytes or more"), LeaseAge: time.Second, Session: 6 * time.Second,
+	b.cfg = app.Config{BusKey: []byte("a bus key for tests, of 32 bytes or more"), LeaseAge: 400 * time.Millisecond, Session: 6 * time.Second,
 		Shape: topology.Shape{Partitions: 4}, Replicas: 1, Logger: slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: slog.LevelDebug}))}
 	b.cfg.HoldTable = func(group, topic string, p int32) bool {
 		b.mu.Lock()
@@ -81,7 +80,8 @@ func prepare(t *testing.T, change ...func(*app.Config)) *bus {
 		b.cfg.Connection.Brokers, b.cfg.Registry.URL = real.Brokers, real.Registry
 		b.cfg.Shape.Compact = true
 	} else {
-		c, err := embedded.Start(t.Context(), embedded.Config{})
+		t.Parallel()
+		c, err := embedded.Start(t.Context(), embedded.Config{Logger: b.cfg.Logger})
 		b.must(err)
 		t.Cleanup(func() { b.must(c.Close()) })
 		b.cluster, b.cfg.Connection.Brokers, b.cfg.Registry.URL = c, c.Brokers(), c.RegistryURL()
@@ -115,9 +115,10 @@ func (b *bus) connect() {
 	b.decisions = record(b, topology.Decisions.Name, b.records.Decision)
 	b.results = record(b, topology.CommandResults.Name, b.records.CommandResult)
 	b.letters = record(b, topology.DeadLetters.Name, b.records.DeadLetter)
+	b.tables = recordTables(b)
 }
 
-// wipe deletes what an earlier test left on a real cluster: topics, groups and registry subjects that civicbus made.
+// wipe deletes what an earlier test left on a real cluster: topics and groups that civicbus made.
 func (b *bus) wipe() {
 	b.t.Helper()
 	ctx := b.t.Context()
@@ -138,44 +139,13 @@ func (b *bus) wipe() {
 	})
 }
 
-// run starts a node; the test ends it if nobody did before.
-func (b *bus) run(instance string, parts ...string) *node {
-	b.t.Helper()
-	cfg := b.cfg
-	cfg.Instance, cfg.Parts, cfg.Metrics = instance, parts, nil
-	n, err := app.Connect(b.t.Context(), cfg)
-	b.must(err)
-	ctx, cancel := context.WithCancel(context.Background())
-	nd := &node{Node: n, b: b, name: instance, cancel: cancel, done: make(chan error, 1)}
-	go func() { nd.done <- n.Run(ctx) }()
-	b.mu.Lock()
-	b.nodes[instance] = nd
-	b.mu.Unlock()
-	b.t.Cleanup(nd.stop)
-	return nd
-}
-
-type node struct {
-	*app.Node
-	b      *bus
-	name   string
-	cancel context.CancelFunc
-	done   chan error
-	once   sync.Once
-}
-
-// stop ends a node in an orderly way.
-func (n *node) stop() {
-	n.once.Do(func() {
-		n.cancel()
-		select {
-		case err := <-n.done:
-			if err != nil {
-				n.b.t.Errorf("node %s: %v", n.name, err)
-			}
-		case <-time.After(within):
-			n.b.t.Errorf("node %s does not stop", n.name)
-		}
+// sub runs a subtest on the bus.
+func (b *bus) sub(name string, f func()) {
+	whole := b.t
+	whole.Run(name, func(t *testing.T) {
+		b.t = t
+		defer func() { b.t = whole }()
+		f()
 	})
 }
 
@@ -198,6 +168,15 @@ func (b *bus) eventually(what string, ok func() bool) {
 	}
 }
 
+// pass lets time go by where the protocol itself is a matter of time: the lease's age after a change, and how long
+// something must not happen.
+func (b *bus) pass(d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-b.t.Context().Done():
+	}
+}
+
 // state is what helps to understand a wait that did not end.
 func (b *bus) state() string {
 	var s strings.Builder
@@ -213,179 +192,11 @@ func (b *bus) state() string {
 	return s.String()
 }
 
-// world loads the example world's schemas and reference data, and waits until all is in effect.
-func (b *bus) world() *examples.World {
-	b.t.Helper()
-	w, err := examples.Load()
-	b.must(err)
-	for subject, schema := range w.Schemas {
-		_, err := b.registry.Register(b.t.Context(), subject, schema)
-		b.must(err)
-	}
-	var a []*order
-	for i := range w.Organisations {
-		a = append(a, b.trust(&w.Organisations[i]))
-	}
-	for i := range w.EventTypes {
-		a = append(a, b.catalog(&w.EventTypes[i]))
-	}
-	b.inEffect(a...)
-	a = nil
-	for i := range w.Subscriptions {
-		a = append(a, b.subscription("put", "operator:anna", w.Subscriptions[i]))
-	}
-	b.inEffect(a...)
-	b.approve(w.Subscriptions)
-	b.inEffect(b.consents(w.Consents...)...)
-	b.publisher()
-	return w
-}
-
-// approve approves what is pending, and waits until all are active and in effect.
-func (b *bus) approve(subs []codecs.Subscription) {
-	b.t.Helper()
-	var a []*order
-	for _, s := range subs {
-		if r := b.row(s.ID); r.Status == "pending" {
-			a = append(a, b.subscription("approve", "operator:bertil", codecs.Subscription{ID: s.ID}))
-		}
-	}
-	b.inEffect(a...)
-	for _, s := range subs {
-		b.eventually("subscription "+s.ID+" is active", func() bool { return b.row(s.ID).Status == "active" })
-	}
-	time.Sleep(b.cfg.LeaseAge)
-}
-
-// order is a command that was sent.
-type order struct {
-	id, what string
-}
-
-func send[T any](b *bus, stream topology.Stream, key string, record *codecs.Record[T], cmd *T, id, what string) *order {
-	b.t.Helper()
-	value, err := record.Encode(cmd)
-	b.must(err)
-	b.must(b.client.ProduceSync(b.t.Context(), &kgo.Record{Topic: stream.Name, Key: []byte(key), Value: value}).FirstErr())
-	return &order{id, what}
-}
-
-func meta(actor string) codecs.Meta {
-	var id [8]byte
-	_, _ = rand.Read(id[:])
-	return codecs.Meta{ID: hex.EncodeToString(id[:]), Actor: actor, IssuedAt: time.Now().UnixMilli()}
-}
-
-func (b *bus) trust(o *codecs.Organisation) *order {
-	m := meta("operator:anna")
-	return send(b, topology.TrustCommands, o.ID, b.records.TrustCommand, &codecs.TrustCommand{Meta: m, Kind: "put", Organisation: *o}, m.ID, "put "+o.ID)
-}
-
-func (b *bus) catalog(e *codecs.EventType) *order {
-	m := meta("operator:anna")
-	return send(b, topology.CatalogCommands, e.Type, b.records.CatalogCommand, &codecs.CatalogCommand{Meta: m, Kind: "put", EventType: *e}, m.ID, "put "+e.Type)
-}
-
-func (b *bus) subscription(kind, actor string, s codecs.Subscription) *order {
-	m := meta(actor)
-	return send(b, topology.SubscriptionCommands, s.ID, b.records.SubscriptionCommand, &codecs.SubscriptionCommand{Meta: m, Kind: kind, Subscription: s, Reason: reasonOf(kind)}, m.ID, kind+" "+s.ID)
-}
-
-func reasonOf(kind string) string {
-	switch kind {
-	case "pause", "revoke":
-		return "requested"
-	}
-	return ""
-}
-
-func (b *bus) consents(cs ...refdata.Consent) []*order {
-	b.t.Helper()
-	var all []*order
-	for _, c := range cs {
-		all = append(all, b.consent(b.subject(c.Subject.Scheme, c.Subject.ID), c.Command))
-	}
-	return all
-}
-
-func (b *bus) consent(subject string, cmd codecs.ConsentCommand) *order {
-	cmd.Meta = meta("person")
-	return send(b, topology.ConsentCommands, subject, b.records.ConsentCommand, &cmd, cmd.Meta.ID, cmd.Kind)
-}
-
-func (b *bus) subject(scheme, id string) string {
-	b.t.Helper()
-	canonical, err := pseudonym.Canonicalise(scheme, id)
-	b.must(err)
-	return b.keys.Subject(scheme, canonical)
-}
-
-// result waits for a command's answer.
-func (b *bus) result(o *order) codecs.CommandResult {
-	b.t.Helper()
-	var r codecs.CommandResult
-	b.eventually("an answer to "+o.what, func() (ok bool) {
-		r, ok = b.results.find(func(_ string, r *codecs.CommandResult) bool { return r.CommandID == o.id })
-		return ok
-	})
-	return r
-}
-
-// inEffect waits until the commands are accepted and acknowledged (DESIGN.md 3.2).
-func (b *bus) inEffect(orders ...*order) {
-	b.t.Helper()
-	for _, o := range orders {
-		if r := b.result(o); r.Status != "accepted" {
-			b.t.Fatalf("%s: refused: %s %v", o.what, r.Reason, r.Faults)
-		}
-	}
-	time.Sleep(b.cfg.LeaseAge)
-}
-
-// row is a subscription's row now.
-func (b *bus) row(id string) codecs.Subscription {
-	b.t.Helper()
-	var s codecs.Subscription
-	for _, r := range b.read("subscription-table") {
-		if string(r.Key) == id && r.Value != nil {
-			var err error
-			s, err = b.records.Subscription.Decode(r.Value)
-			b.must(err)
-		}
-	}
-	return s
-}
-
-// read reads what is committed on a topic now.
-func (b *bus) read(topic string) []*kgo.Record {
-	b.t.Helper()
-	cl, err := b.cfg.Connection.Client(kgo.ConsumeTopics(topic), kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.KeepControlRecords())
-	b.must(err)
-	defer cl.Close()
-	ends, err := kadm.NewClient(cl).ListCommittedOffsets(b.t.Context(), topic)
-	b.must(err)
-	left := map[int32]int64{}
-	ends.Each(func(o kadm.ListedOffset) {
-		if o.Offset > 0 {
-			left[o.Partition] = o.Offset
-		}
-	})
-	ctx, cancel := context.WithTimeout(b.t.Context(), within)
-	defer cancel()
-	var all []*kgo.Record
-	for len(left) > 0 {
-		fetches := cl.PollFetches(ctx)
-		b.must(fetches.Err())
-		fetches.EachRecord(func(r *kgo.Record) {
-			if !r.Attrs.IsControl() {
-				all = append(all, r)
-			}
-			if r.Offset+1 >= left[r.Partition] {
-				delete(left, r.Partition)
-			}
-		})
-	}
-	return all
+// withhold makes groups read no more of the table partitions for which hold is true; nil: none.
+func (b *bus) withhold(hold func(group, topic string, partition int32) bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.hold = hold
 }
 
 // publish publishes CloudEvents JSON as the organisation and returns what became of each event.
@@ -399,6 +210,16 @@ func (b *bus) publish(organisation string, events ...[]byte) []admission.Answer 
 	return b.publisher().Publish(b.t.Context(), organisation, inputs)
 }
 
+// accept publishes and demands that all is accepted.
+func (b *bus) accept(organisation string, events ...[]byte) {
+	b.t.Helper()
+	for i, a := range b.publish(organisation, events...) {
+		if a.Status != admission.Accepted {
+			b.t.Fatalf("event %d: %s %v %v", i, a.Status, a.Faults, a.Err)
+		}
+	}
+}
+
 func (b *bus) publisher() *admission.Publisher {
 	b.t.Helper()
 	b.mu.Lock()
@@ -407,8 +228,7 @@ func (b *bus) publisher() *admission.Publisher {
 		for _, n := range b.nodes {
 			p, err := n.Publisher()
 			if err == nil {
-				b.pub = p
-				b.t.Cleanup(p.Close)
+				b.pub, b.from = p, n
 				break
 			}
 		}
@@ -417,67 +237,6 @@ func (b *bus) publisher() *admission.Publisher {
 		b.t.Fatal("no node can publish")
 	}
 	return b.pub
-}
-
-// tape records what is committed on a topic from the start on.
-type tape[T any] struct {
-	mu   sync.Mutex
-	keys []string
-	list []T
-}
-
-func record[T any](b *bus, topic string, codec *codecs.Record[T]) *tape[T] {
-	b.t.Helper()
-	cl, err := b.cfg.Connection.Client(kgo.ConsumeTopics(topic), kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchMaxWait(200*time.Millisecond))
-	b.must(err)
-	tp := &tape[T]{}
-	done := make(chan struct{})
-	ctx, cancel := context.WithCancel(context.Background())
-	go func() {
-		defer close(done)
-		for ctx.Err() == nil {
-			for _, r := range cl.PollFetches(ctx).Records() {
-				v, err := codec.Decode(r.Value)
-				if err != nil {
-					b.t.Errorf("read %s: %v", topic, err)
-					continue
-				}
-				tp.mu.Lock()
-				tp.keys, tp.list = append(tp.keys, string(r.Key)), append(tp.list, v)
-				tp.mu.Unlock()
-			}
-		}
-	}()
-	b.t.Cleanup(func() { cancel(); <-done; cl.Close() })
-	return tp
-}
-
-func (t *tape[T]) all() []T {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return append([]T(nil), t.list...)
-}
-
-func (t *tape[T]) find(ok func(key string, v *T) bool) (v T, found bool) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for i := len(t.list) - 1; i >= 0; i-- {
-		if ok(t.keys[i], &t.list[i]) {
-			return t.list[i], true
-		}
-	}
-	return v, false
-}
-
-func (t *tape[T]) count(ok func(*T) bool) (n int) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for i := range t.list {
-		if ok(&t.list[i]) {
-			n++
-		}
-	}
-	return n
 }
 
 // logBuffer keeps the log, for the canary scan and for failures.
@@ -492,9 +251,13 @@ func (l *logBuffer) Write(p []byte) (int, error) {
 	return l.b.Write(p)
 }
 
-func (l *logBuffer) tail(n int) string {
+func (l *logBuffer) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	s := l.b.String()
+	return l.b.String()
+}
+
+func (l *logBuffer) tail(n int) string {
+	s := l.String()
 	return s[max(0, len(s)-n):]
 }

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"encoding/json"
 	"slices"
 	"strings"
 	"testing"
@@ -18,10 +19,7 @@ func TestStories(t *testing.T) {
 	scenarios, err := examples.Scenarios()
 	b.must(err)
 	for _, s := range scenarios {
-		t.Run(s.Name, func(t *testing.T) {
-			whole := b.t
-			b.t = t
-			defer func() { b.t = whole }()
+		b.sub(s.Name, func() {
 			for _, step := range s.Steps {
 				b.tell(w, step)
 			}
@@ -39,14 +37,8 @@ func (b *bus) tell(w *examples.World, step examples.Step) {
 	if step.Ended.ID != "" {
 		subject := b.subject(step.Ended.Scheme, step.Ended.ID)
 		b.eventually("the subject's consents have ended", func() bool {
-			for _, r := range b.read("consent-table") {
-				if string(r.Key) == subject {
-					if row, err := b.records.Consents.Decode(r.Value); err == nil && row.EndedAt > 0 {
-						return true
-					}
-				}
-			}
-			return false
+			row, err := b.records.Consents.Decode(b.tables.row("consent-table", subject))
+			return err == nil && row.EndedAt > 0
 		})
 		b.inEffect()
 	}
@@ -107,10 +99,7 @@ func (b *bus) compare(step examples.Step, want examples.Record, got codecs.Decis
 }
 
 func line(subscription string, permit bool, reason string) string {
-	if permit {
-		return subscription + " permit " + reason
-	}
-	return subscription + " deny " + reason
+	return subscription + " " + outcome(permit, reason)
 }
 
 func (b *bus) delivered(step examples.Step, want examples.Verdict, item codecs.VerdictItem) {
@@ -141,4 +130,11 @@ func covered(list []string, path string) bool {
 	return slices.ContainsFunc(list, func(l string) bool {
 		return l == path || strings.HasPrefix(path, l+".") || strings.HasPrefix(path, l+"[")
 	})
+}
+
+func eventNames(b *bus, event []byte) (source, id string) {
+	b.t.Helper()
+	var e struct{ Source, ID string }
+	b.must(json.Unmarshal(event, &e))
+	return e.Source, e.ID
 }

@@ -3,7 +3,6 @@ package app
 import (
 	"context"
 	"errors"
-	"hash/maphash"
 	"log/slog"
 	"sync"
 
@@ -18,7 +17,6 @@ type projections struct {
 	ctx      context.Context
 	registry *codecs.Registry
 	log      *slog.Logger
-	seed     maphash.Seed
 
 	mu          sync.RWMutex
 	known       map[projectionKey]*registered
@@ -30,7 +28,7 @@ type projections struct {
 type projectionKey struct {
 	subscriber, eventType string
 	writer                int32
-	paths                 uint64
+	paths                 int64 // verdict.Target.Set
 }
 
 type readyKey struct {
@@ -46,25 +44,19 @@ type registered struct {
 }
 
 func newProjections(ctx context.Context, registry *codecs.Registry, log *slog.Logger) *projections {
-	return &projections{ctx: ctx, registry: registry, log: log, seed: maphash.MakeSeed(),
+	return &projections{ctx: ctx, registry: registry, log: log, 
 		known: map[projectionKey]*registered{}, busy: map[projectionKey]bool{}, ready: map[readyKey]*verdict.Snapshot{}, subscribers: map[readyKey][]string{}}
 }
 
-func (p *projections) key(t verdict.Target) projectionKey {
-	var h maphash.Hash
-	h.SetSeed(p.seed)
-	for _, path := range t.Paths {
-		_, _ = h.WriteString(path)
-		_ = h.WriteByte(0)
-	}
-	return projectionKey{t.Subscriber, t.EventType, t.Writer.ID(), h.Sum64()}
+func key(t verdict.Target) projectionKey {
+	return projectionKey{t.Subscriber, t.EventType, t.Writer.ID(), t.Set}
 }
 
 // find is router.Env.Projection.
 func (p *projections) find(t verdict.Target) (*codecs.Projection, int32) {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
-	if r := p.known[p.key(t)]; r != nil {
+	if r := p.known[key(t)]; r != nil {
 		return r.projection, r.id
 	}
 	return nil, 0
@@ -83,7 +75,7 @@ func (p *projections) settled(snap *verdict.Snapshot, eventType string, writer *
 	done = true
 	var subscribers []string
 	for _, t := range snap.Targets(eventType, writer) {
-		k := p.key(t)
+		k := key(t)
 		subscribers = append(subscribers, t.Subscriber)
 		p.mu.Lock()
 		if p.known[k] == nil {
@@ -126,7 +118,7 @@ func (p *projections) outletsSettled(eventType string, writer *codecs.Schema, o 
 // ensure registers what settled would, and waits: admission lets no schema in whose projections are not registered.
 func (p *projections) ensure(ctx context.Context, snap *verdict.Snapshot, eventType string, writer *codecs.Schema) error {
 	for _, t := range snap.Targets(eventType, writer) {
-		k := p.key(t)
+		k := key(t)
 		p.mu.RLock()
 		have := p.known[k] != nil
 		p.mu.RUnlock()

@@ -112,8 +112,25 @@ func (s *Snapshot) Targets(eventType string, writer *codecs.Schema) []Target {
 	return out
 }
 
-// Target is the one of Targets for one subscriber; ok is false if it needs none. Its cost does not grow with the others.
+// Target is the one of Targets for one subscriber; ok is false if it needs none. A Snapshot works it out once, so that asking
+// for every delivery costs a look-up.
 func (s *Snapshot) Target(subscriber, eventType string, writer *codecs.Schema) (t Target, ok bool) {
+	key := targetKey{subscriber, eventType, writer}
+	if t, ok := s.targets.Load(key); ok {
+		t := t.(Target)
+		return t, t.Subscriber != ""
+	}
+	t, ok = s.findTarget(subscriber, eventType, writer)
+	s.targets.Store(key, t)
+	return t, ok
+}
+
+type targetKey struct {
+	subscriber, eventType string
+	writer                *codecs.Schema
+}
+
+func (s *Snapshot) findTarget(subscriber, eventType string, writer *codecs.Schema) (t Target, ok bool) {
 	index, found := at(s.indexes, hashText(s.seed, eventType), eventType)
 	if !found {
 		return Target{}, false
@@ -147,6 +164,7 @@ func (s *Snapshot) target(eventType string, writer *codecs.Schema, own tree[*com
 			target.Paths = append(target.Paths, path)
 		}
 	}
+	target.Set = FieldSetOf(target.Paths)
 	return target, needed
 }
 

@@ -21,6 +21,7 @@ type Snapshot struct {
 	indexes tree[*typeIndex]
 	leaves  celLeaves
 	pool    *sync.Pool // of *scratch, shared by all Snapshots of one line
+	targets *sync.Map  // targetKey -> Target, of this Snapshot alone
 }
 
 // Changes are rows that differ from a Snapshot's; a nil value says that the row is gone. Rows are kept, not copied: the caller
@@ -67,13 +68,14 @@ const maxAccessValues = 64
 
 // NewSnapshot is empty: no type, no organisation, no subscription, and so no verdict.
 func NewSnapshot() *Snapshot {
-	return &Snapshot{seed: maphash.MakeSeed(), pool: &sync.Pool{New: func() any { return new(scratch) }}}
+	return &Snapshot{seed: maphash.MakeSeed(), targets: new(sync.Map), pool: &sync.Pool{New: func() any { return new(scratch) }}}
 }
 
 // With gives the Snapshot after changes; s itself stays as it is. It costs in proportion to the changes, and to the
 // logarithm of what there is.
 func (s *Snapshot) With(changes Changes) *Snapshot {
 	next := *s
+	next.targets = new(sync.Map)
 	ix := &indexing{edit: new(edit), seed: s.seed}
 	for name, row := range changes.EventTypes {
 		next.types = put(ix, next.types, name, compileType(row), row != nil)

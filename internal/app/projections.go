@@ -44,7 +44,7 @@ type registered struct {
 }
 
 func newProjections(ctx context.Context, registry *codecs.Registry, log *slog.Logger) *projections {
-	return &projections{ctx: ctx, registry: registry, log: log, 
+	return &projections{ctx: ctx, registry: registry, log: log,
 		known: map[projectionKey]*registered{}, busy: map[projectionKey]bool{}, ready: map[readyKey]*verdict.Snapshot{}, subscribers: map[readyKey][]string{}}
 }
 

@@ -44,4 +44,5 @@ type Target struct {
 	EventType  string
 	Writer     *codecs.Schema
 	Paths      []string // data paths in the writer schema's order; the record profile is there in any case
+	Set        int64    // a hash of Paths, equal in every process
 }

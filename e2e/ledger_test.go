@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"civicbus/codecs"
+	"civicbus/internal/admission"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 )
@@ -35,6 +36,11 @@ func (b *bus) newLedger() *ledger { return &ledger{b: b, entries: map[string]ent
 // of publication.
 func (l *ledger) move(verdicts map[string]string, people ...string) {
 	l.b.t.Helper()
+	l.b.must(l.publish(verdicts, people...))
+}
+
+// publish is move for goroutines that are not the test's own.
+func (l *ledger) publish(verdicts map[string]string, people ...string) error {
 	l.mu.Lock()
 	var events [][]byte
 	for _, who := range people {
@@ -44,7 +50,12 @@ func (l *ledger) move(verdicts map[string]string, people ...string) {
 		events = append(events, moved(id, who, strconv.Itoa(l.n)))
 	}
 	l.mu.Unlock()
-	l.b.accept(register, events...)
+	for _, a := range l.b.publish(register, events...) {
+		if a.Status != admission.Accepted {
+			return fmt.Errorf("publish: %s %v %w", a.Status, a.Faults, a.Err)
+		}
+	}
+	return nil
 }
 
 func (l *ledger) size() int {
@@ -196,4 +207,13 @@ func (b *bus) decode(r *kgo.Record) map[string]any {
 		b.t.Fatalf("%s/%d at %d: %T, want a record", r.Topic, r.Partition, r.Offset, native)
 	}
 	return fields
+}
+
+func isClosed(c chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
 }

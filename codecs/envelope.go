@@ -31,7 +31,8 @@ const (
 	HeaderWithheld       = "ce_withheld" // comma separated paths
 	HeaderProfile        = "civicbus_profile"
 	HeaderProfileVersion = "civicbus_profileversion"
-	HeaderOnly           = "civicbus_only" // of a redriven record: the one subscription to decide for
+	HeaderOrganisation   = "civicbus_organisation" // whom admission authenticated
+	HeaderOnly           = "civicbus_only"         // of a redriven record: the one subscription to decide for
 
 	ContentTypeAvro = "application/avro"
 )
@@ -40,7 +41,8 @@ const (
 type Envelope struct {
 	ID, Source, Type, Time, Subject, Role string
 	Recipient, DataSchema, Only           string
-	Index                                 int // -1: not of a role with many
+	Organisation                          string // whom admission authenticated
+	Index                                 int    // -1: not of a role with many
 	HasList                               bool
 	Authorized                            []string
 	Redriven                              bool
@@ -53,7 +55,8 @@ type Envelope struct {
 func ParseEnvelope(look func(header string) []byte) (Envelope, error) {
 	text := func(h string) string { return string(look(h)) }
 	e := Envelope{ID: text(HeaderID), Source: text(HeaderSource), Type: text(HeaderType), Time: text(HeaderTime), Subject: text(HeaderSubject),
-		Role: text(HeaderSubjectRole), Recipient: text(HeaderRecipient), DataSchema: text(HeaderDataSchema), Only: text(HeaderOnly), Index: -1}
+		Role: text(HeaderSubjectRole), Recipient: text(HeaderRecipient), DataSchema: text(HeaderDataSchema), Only: text(HeaderOnly),
+		Organisation: text(HeaderOrganisation), Index: -1}
 	if v := text(HeaderSpecVersion); v != "1.0" {
 		return e, Malformed{What: HeaderSpecVersion, Err: fmt.Errorf("is %q, want 1.0", v)}
 	}

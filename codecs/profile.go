@@ -4,7 +4,7 @@ package codecs
 type Profile struct {
 	Version    int64      `avro:"version" json:"version"`
 	Attributes Attributes `avro:"attributes" json:"attributes"`
-	Seen       []Seen     `avro:"seen" json:"-"` // at most MaxSeen, oldest first: repeats of (source, id) are dropped
+	Seen       []Seen     `avro:"seen" json:"-"` // at most MaxSeen, oldest first: repeats are dropped
 	UpdatedAt  int64      `avro:"updated_at" json:"updatedAt"`
 }
 
@@ -14,7 +14,7 @@ const (
 	SeenForMillis = 24 * 60 * 60 * 1000
 )
 
-// Seen is one admitted event: the first 8 bytes of its delivery identity's hash, and when.
+// Seen is one admitted event: 8 bytes of a hash over its publisher, source and id, and when.
 type Seen struct {
 	Hash int64 `avro:"hash"`
 	At   int64 `avro:"at"`

@@ -206,7 +206,7 @@ func (w *world) decide(r record) (*verdict.Event, []verdict.Verdict) {
 	}
 	if eventType.EndsConsents && r.role == eventType.Roles[0].Name {
 		order := command.Order{Meta: codecs.Meta{ID: "death " + r.key, Actor: "civicbus"}, Stream: eventType.Stream, Kind: consent.Death}
-		if row, _ := consent.EndByDeath(w.consents[r.key], order, false, w.now); row != nil {
+		if row, _ := consent.EndByDeath(w.consents[r.key], order, w.now); row != nil {
 			w.consents[r.key] = row
 		}
 	}
@@ -317,8 +317,8 @@ func (w *world) withheld(ev *verdict.Event, v *verdict.Verdict) []string {
 		}
 	}
 	for _, path := range v.Fields {
-		if attribute, ok := strings.CutPrefix(path, "profile."); ok && *profile.Attribute(ev.Stamp, attribute) != "" &&
-			!strings.Contains(string(body), *profile.Attribute(ev.Stamp, attribute)) {
+		if attribute, ok := strings.CutPrefix(path, "profile."); ok && *codecs.ProfileAttribute(attribute).Of(ev.Stamp) != "" &&
+			!strings.Contains(string(body), *codecs.ProfileAttribute(attribute).Of(ev.Stamp)) {
 			w.t.Errorf("%s is not told %s", v.Sub.ID, path)
 		}
 	}

@@ -61,7 +61,7 @@ func TestAdmitHeaders(t *testing.T) {
 	}
 	want := []string{
 		"ce_specversion: 1.0", "ce_id: birth-1", "ce_source: https://dvv.fi", "ce_type: fi.dvv.person.birth",
-		"ce_time: 2026-02-28T08:00:00Z",
+		"ce_time: 2026-02-28T08:00:00Z", "civicbus_organisation: dvv.fi",
 		fmt.Sprintf("ce_dataschema: http://registry:8081/schemas/ids/%d", in.Schema.ID()),
 		"content-type: application/avro", "ce_authorizedsubscribers: kela.fi,vero.fi",
 		"ce_correlationid: " + w.door.Keys.LifeEvent("https://dvv.fi", "birth-1"),

@@ -14,10 +14,10 @@ import (
 
 // Headers of an admission dead letter beside the event's own. A letter has no Topic: it re-enters at admission.
 const (
-	headerOrganisation = "civicbus_organisation" // who was authenticated
-	headerInternal     = "civicbus_internal"     // true: civicbus itself
-	headerGiven        = "civicbus_given"        // role=bus pseudonym, one header for each subject that was given beside the data
-	headerOrigin       = "civicbus_origin"       // topic/partition/offset of the inbox record
+	headerOrganisation = codecs.HeaderOrganisation // who was authenticated
+	headerInternal     = "civicbus_internal"       // true: civicbus itself
+	headerGiven        = "civicbus_given"          // role=bus pseudonym, one header for each subject that was given beside the data
+	headerOrigin       = "civicbus_origin"         // topic/partition/offset of the inbox record
 	headerAuthorized   = "ce_" + listName
 )
 

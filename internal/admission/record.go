@@ -27,6 +27,7 @@ func (j *judgement) sharedHeaders() []codecs.Header {
 	if j.time != "" {
 		add("ce_time", j.time)
 	}
+	add(headerOrganisation, in.Organisation) // so that nobody can pass off an event as a repeat of another's
 	add("ce_dataschema", strings.TrimRight(j.door.RegistryURL, "/")+"/schemas/ids/"+strconv.Itoa(int(in.Schema.ID())))
 	add(contentType, avroType)
 	if to := in.Attributes["recipient"]; to != "" {

@@ -51,7 +51,7 @@ func (g *Group) admitted(ctx goka.Context, msg any) {
 		return
 	}
 	now := codecs.Millis(g.env.Now())
-	hash := Hash(r.Envelope.Source, r.Envelope.ID)
+	hash := Hash(&r.Envelope)
 	if !r.Envelope.Redriven && Repeated(&row, hash, now) {
 		r.Decide(r.Decision(event.Repeat))
 		return

@@ -11,13 +11,17 @@ import (
 	"civicbus/processors/event"
 )
 
-// Hash is what is remembered of an admitted event: 8 bytes of SHA-256 over source and id. Among the 256 events that a row
-// remembers, two differ in all but one of 10^14 rows.
-func Hash(source, id string) int64 {
+// Hash is what is remembered of an admitted event: 8 bytes of SHA-256 over who published it, its source and its id. Among
+// the 256 events that a row remembers, two that differ share a hash in one of 10^14 rows.
+//
+// The publisher is in it because a source belongs to one organisation by convention alone: two rows of the trust registry can
+// name the same one, they lie in different partitions. No organisation can then make another's event a repeat.
+func Hash(e *codecs.Envelope) int64 {
 	h := sha256.New()
-	h.Write([]byte(source))
-	h.Write([]byte{0})
-	h.Write([]byte(id))
+	for _, text := range [...]string{e.Organisation, e.Source, e.ID} {
+		h.Write(binary.BigEndian.AppendUint32(nil, uint32(len(text))))
+		h.Write([]byte(text))
+	}
 	return int64(binary.BigEndian.Uint64(h.Sum(nil)))
 }
 

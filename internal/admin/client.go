@@ -68,6 +68,9 @@ type Client struct {
 // reachWithin bounds how long Dial waits for a first broker: an operator who mistyped an address is not kept waiting.
 const reachWithin = 10 * time.Second
 
+// metadataAge is how long franz-go's answers about topics may be old: an operator looks at what was just created.
+const metadataAge = 100 * time.Millisecond
+
 // Dial connects to the cluster. The registry is asked only by what needs it, so that lag and topics work while it is down.
 func Dial(ctx context.Context, cfg Config) (*Client, error) {
 	if cfg.Logger == nil {
@@ -83,7 +86,7 @@ func Dial(ctx context.Context, cfg Config) (*Client, error) {
 	if c.registry, err = codecs.NewRegistry(cfg.Registry); err != nil {
 		return nil, err
 	}
-	if c.kafka, err = cfg.Connection.Client(); err != nil {
+	if c.kafka, err = cfg.Connection.Client(kgo.MetadataMinAge(metadataAge)); err != nil {
 		return nil, err
 	}
 	c.admin = kadm.NewClient(c.kafka)

@@ -11,6 +11,7 @@ import (
 	"civicbus/topology"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 )
 
 // Lag is how far one group is behind on one partition.
@@ -49,7 +50,7 @@ func (c *Client) Lag(ctx context.Context, groups ...string) ([]Lag, error) {
 
 func (c *Client) groupLag(ctx context.Context, name string) ([]Lag, error) {
 	committed, err := c.admin.FetchOffsets(kadm.RequireStable(ctx), name)
-	if err != nil {
+	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) { // a group that never ran has committed nothing
 		return nil, fmt.Errorf("fetch the offsets of group %s: %w", name, err)
 	}
 	topics := map[string]bool{}

@@ -167,7 +167,7 @@ func (c *cutter) items(s *shape, at *place, all bool, pos, depth int) (int, *bad
 	if at != nil {
 		below = at.items
 	}
-	mine, others := true, true // whether elements that are the subject's, and all others, are taken
+	others := true // whether elements that are not the subject's are taken
 	split := s.of.kind == kindArray && !all && !c.split && c.anyOwn(at)
 	if split {
 		c.split, c.foreign = true, true
@@ -185,7 +185,7 @@ func (c *cutter) items(s *shape, at *place, all bool, pos, depth int) (int, *bad
 			c.dst = appendVarint(c.dst, expect)
 			header = len(c.dst) - start
 		}
-		mine = !split || index == c.sel.Index
+		mine := !split || index == c.sel.Index
 		index++
 		if !mine && !others {
 			var err *badPath

@@ -105,7 +105,7 @@ func TestRegistryTellsUnknownFromUnreachable(t *testing.T) {
 	if _, err := r.Versions(ctx, "nobody-value"); !errors.Is(err, ErrUnknownSubject) {
 		t.Errorf("unknown registry subject: %v", err)
 	}
-	if _, err := r.Register(ctx, "bad-value", `{"type":"recrod"}`); !errors.Is(err, ErrInvalidSchema) {
+	if _, err := r.Register(ctx, "bad-value", `{"type":"no-type"}`); !errors.Is(err, ErrInvalidSchema) {
 		t.Errorf("invalid schema: %v", err)
 	}
 	server.down.Store(true)

@@ -28,11 +28,10 @@ func (m Malformed) Error() string {
 func (m Malformed) Unwrap() error { return m.Err }
 
 var (
-	errTooShort  = errors.New("shorter than the 5 bytes of the wire format")
-	errMagic     = errors.New("first byte is not 0")
-	errNegative  = errors.New("schema id is not positive")
-	errTruncated = errors.New("ends in the middle of a value")
-	errTrailing  = errors.New("bytes are left after the value")
+	errTooShort = errors.New("shorter than the 5 bytes of the wire format")
+	errMagic    = errors.New("first byte is not 0")
+	errNegative = errors.New("schema id is not positive")
+	errTrailing = errors.New("bytes are left after the value")
 )
 
 // WireID splits a value in the registry's wire format into the schema id and the Avro body, which aliases value. The

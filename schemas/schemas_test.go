@@ -99,7 +99,7 @@ func TestCheckNamesWhatDiffers(t *testing.T) {
 		{"not with the version before but with the first", []string{
 			record(`{"name":"b","type":"long"}`), record(a + `,{"name":"b","type":"long","default":0}`), record(a)},
 			[]string{"version 1 cannot read what version 3 wrote"}},
-		{"not a schema", []string{`{"type":"recrod"}`}, []string{"parse version 1"}},
+		{"not a schema", []string{`{"type":"no-type"}`}, []string{"parse version 1"}},
 	} {
 		err := Check(c.versions)
 		if len(c.want) == 0 {

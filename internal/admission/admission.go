@@ -85,6 +85,7 @@ type Origin struct {
 // Status says what became of an event.
 type Status string
 
+// The statuses.
 const (
 	Accepted    Status = "accepted"    // its records are made (Admit), or on Kafka (Publisher)
 	Held        Status = "held"        // its subject could not be found: a dead letter no_subject keeps it

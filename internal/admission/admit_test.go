@@ -229,9 +229,8 @@ func TestRefusals(t *testing.T) {
 
 // testHetu makes the i-th valid test id.
 func testHetu(i int) string {
-	date, serial := 10100+i/90, 900+i%90 // 1 January 2000 and on, in days of one month
-	day := 1 + i/90
-	date = day*10000 + 100 // DD 01 00
+	day, serial := 1+i/90, 900+i%90 // January 2000
+	date := day*10000 + 100         // DD 01 00
 	n := date*1000 + serial
 	return fmt.Sprintf("%06dA%03d%c", date, serial, "0123456789ABCDEFHJKLMNPRSTUVWXY"[n%31])
 }

@@ -169,7 +169,7 @@ func (w *wires) sever(forGood bool) {
 	defer w.mu.Unlock()
 	w.cut = w.cut || forGood
 	for _, c := range w.conns {
-		c.Close()
+		_ = c.Close()
 	}
 	w.conns = nil
 }
@@ -232,7 +232,7 @@ func (b *bus) relay(instance string, change ...func(*RelayConfig)) *running {
 		once.Do(func() { cancel(); result = <-done })
 		return result
 	}}
-	b.t.Cleanup(func() { run.stop() })
+	b.t.Cleanup(func() { _ = run.stop() })
 	return run
 }
 

@@ -39,7 +39,7 @@ func ReadEvents(r io.Reader, organisation string) iter.Seq2[*Input, error] {
 		buffered := bufio.NewReader(bounded)
 		array, err := startsArray(buffered)
 		if err != nil {
-			if err != io.EOF {
+			if !errors.Is(err, io.EOF) {
 				yield(nil, fmt.Errorf("read events: %w", err))
 			}
 			return

@@ -155,11 +155,12 @@ func TestAHeldPartitionOutlivesAborts(t *testing.T) {
 	}
 	b.committed(DeadLettersTopic, 1)
 	b.flaky.down.Store(false)
-	records := b.committed(AdmittedTopic, 5)
+	b.committed(AdmittedTopic, 5)
 	if err := r.stop(); err != nil {
 		t.Fatal(err)
 	}
-	if records = b.all(AdmittedTopic); len(records) != 5 {
+	records := b.all(AdmittedTopic)
+	if len(records) != 5 {
 		t.Fatalf("%d records", len(records))
 	}
 	var ids []string

@@ -46,7 +46,7 @@ func (g *group) run(ctx context.Context) error {
 		began := time.Now()
 		err := g.once(ctx)
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // what fails while the node stops was stopped
 		}
 		if time.Since(began) > time.Minute {
 			wait = 100 * time.Millisecond

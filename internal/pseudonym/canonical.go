@@ -92,7 +92,7 @@ func hetu(id string) (canonical, reason string) {
 		return "", "characters"
 	}
 	canonical = upper(id)
-	century := 0
+	var century int
 	switch canonical[6] {
 	case '+':
 		century = 1800

@@ -78,7 +78,9 @@ func (p *filterParser) celNode(e ast.Expr, info *ast.SourceInfo) *node {
 
 // celEqual makes a node of path == literal, either way round; nil: it is something else.
 func (p *filterParser) celEqual(a, b ast.Expr) *node {
-	path, c, ok := celPath(a), constant{}, false
+	var c constant
+	var ok bool
+	path := celPath(a)
 	if path != "" {
 		c, ok = celLiteral(b)
 	} else {

@@ -3,6 +3,7 @@ package kafka
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -18,9 +19,19 @@ type batch struct {
 	prod    *producer
 	table   string // the group's own table topic
 	started time.Time
-	oldest  time.Time // the oldest lease confirmation that a record was handed on with; zero: none needed
+	ctx     context.Context // of its outputs: its end frees a callback that waits for room in the producer
+	cancel  context.CancelFunc
+
+	// gate is shut once every record is finished. franz-go looks at the transaction only when a record is added: one that
+	// is added between the flush and the end would join the next transaction, without an error (EXACTLY_ONCE point 8).
+	gate sync.RWMutex
+	shut bool
+
+	timed   map[int32]bool // partitions whose timers run in it; nil: none
+	visited atomic.Int64   // timers whose callback returned
 
 	mu       sync.Mutex
+	oldest   time.Time                 // the oldest lease confirmation that a record was handed on with; zero: none needed
 	pending  map[tp]map[int64]struct{} // handed on and not yet marked; a set, so that a double or foreign mark changes nothing
 	n        int                       // records in pending
 	complete bool                      // the last record has been handed on
@@ -31,7 +42,9 @@ type batch struct {
 }
 
 func newBatch(prod *producer, table string) *batch {
-	return &batch{prod: prod, table: table, started: time.Now(), pending: map[tp]map[int64]struct{}{}, done: make(chan struct{}), last: map[int32]int64{}}
+	b := &batch{prod: prod, table: table, started: time.Now(), pending: map[tp]map[int64]struct{}{}, done: make(chan struct{}), last: map[int32]int64{}}
+	b.ctx, b.cancel = context.WithCancel(context.Background())
+	return b
 }
 
 // hand notes that a record is on its way to goka, decided on the confirmation at.
@@ -43,6 +56,11 @@ func (b *batch) hand(k tp, offset int64, at time.Time) {
 	}
 	b.pending[k][offset] = struct{}{}
 	b.n++
+	b.decide(at)
+}
+
+// decide notes that something in the batch is decided on the confirmation at; the caller holds mu, or has the batch alone.
+func (b *batch) decide(at time.Time) {
 	if !at.IsZero() && (b.oldest.IsZero() || at.Before(b.oldest)) {
 		b.oldest = at
 	}
@@ -90,13 +108,25 @@ func (b *batch) stuck() (k tp, offset int64, ok bool) {
 	return tp{}, 0, false
 }
 
-// produce adds an output to the transaction. Its failure is the batch's: the promise that goka holds is kept at once, and
-// the transaction commits only if every output was written.
-func (b *batch) produce(r *kgo.Record, failed func(topic string, size int, err error)) {
+// shutGate refuses outputs from now on, and waits for those that are on their way into the producer.
+func (b *batch) shutGate() {
+	b.gate.Lock()
+	b.shut = true
+	b.gate.Unlock()
+}
+
+// produce adds an output to the transaction; false when the gate is shut. Its failure is the batch's: the promise that goka
+// holds is kept at once, and the transaction commits only if every output was written.
+func (b *batch) produce(r *kgo.Record, failed func(topic string, size int, err error)) bool {
+	b.gate.RLock()
+	defer b.gate.RUnlock()
+	if b.shut {
+		return false
+	}
 	b.mu.Lock()
 	b.outputs++
 	b.mu.Unlock()
-	b.prod.client.Produce(context.Background(), r, func(r *kgo.Record, err error) {
+	b.prod.client.Produce(b.ctx, r, func(r *kgo.Record, err error) {
 		if err == nil && r.Topic != b.table {
 			return
 		}
@@ -108,10 +138,21 @@ func (b *batch) produce(r *kgo.Record, failed func(topic string, size int, err e
 			b.last[r.Partition] = r.Offset
 		}
 		b.mu.Unlock()
-		if err != nil && failed != nil {
+		if err != nil && failed != nil && b.ctx.Err() == nil {
 			failed(r.Topic, len(r.Key)+len(r.Value), err)
 		}
 	})
+	return true
+}
+
+// age is how old the oldest confirmation is that a record was handed on with; 0 when none was needed.
+func (b *batch) age() time.Duration {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.oldest.IsZero() {
+		return 0
+	}
+	return time.Since(b.oldest)
 }
 
 func (b *batch) failure() error {

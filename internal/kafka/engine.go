@@ -28,6 +28,11 @@ type GroupConfig struct {
 	TxnTimeout time.Duration // transaction.timeout.ms; 5 s: a killed writer holds its readers that long
 	Session    time.Duration // session timeout of the group member; 10 s
 
+	// Due names keys of a held partition whose timers are due, at most so many; it is asked every Tick, and again while it
+	// names as many as it may. Each is handed to the callback of the graph's Timer. It must not block. nil: no timers.
+	Due  func(partition int32, most int) []string
+	Tick time.Duration // 1 s
+
 	// Ready says whether a record may be handed on now: its schemas are known here, and so on. It is asked again until it
 	// is true, and its partition waits meanwhile; it must not block. nil: always.
 	Ready func(*kgo.Record) bool
@@ -57,6 +62,7 @@ func (c *GroupConfig) defaults() error {
 	or(&c.Interval, 20*time.Millisecond)
 	or(&c.TxnTimeout, 5*time.Second)
 	or(&c.Session, 10*time.Second)
+	or(&c.Tick, time.Second)
 	if c.MaxRecords == 0 {
 		c.MaxRecords = 1000
 	}
@@ -99,6 +105,7 @@ type Engine struct {
 type assignment struct {
 	claims map[string][]int32
 	queues map[tp]*queue
+	member member        // who we are in this generation; later the client may know another one
 	placed bool          // committed offsets are known
 	over   chan struct{} // closed when it was revoked or lost
 }
@@ -120,10 +127,10 @@ func NewEngine(cfg GroupConfig) (*Engine, error) {
 		e.inputs = append(e.inputs, l.Topic())
 	}
 	var err error
-	if e.reader, err = newReader(cfg.Connection, cfg.LeaseAge, e.log, cfg.HoldTable); err != nil {
+	if e.reader, err = newReader(cfg.Connection, cfg.LeaseAge, e.log, cfg.HoldTable, e.fail); err != nil {
 		return nil, err
 	}
-	e.tables = newTables(e.table, cfg.Changed)
+	e.tables = newTables(e.table, cfg.Changed, e.fail)
 	e.lease = lease{age: cfg.LeaseAge, reader: e.reader, tables: e.tables}
 	for _, l := range g.LookupTables() {
 		e.lease.views = append(e.lease.views, l.Topic())
@@ -131,6 +138,7 @@ func NewEngine(cfg GroupConfig) (*Engine, error) {
 	for _, j := range g.JointTables() {
 		e.lease.joins = append(e.lease.joins, j.Topic())
 	}
+	go e.watchRecovery()
 	return e, nil
 }
 
@@ -140,7 +148,7 @@ func (e *Engine) Options() []goka.ProcessorOption {
 		goka.WithConsumerGroupBuilder(func([]string, string, string) (sarama.ConsumerGroup, error) { return e.join() }),
 		goka.WithProducerBuilder(func([]string, string, func() hash.Hash32) (goka.Producer, error) { return gokaProducer{e}, nil }),
 		goka.WithConsumerSaramaBuilder(func([]string, string) (sarama.Consumer, error) { return e.reader, nil }),
-		goka.WithTopicManagerBuilder(topicManagerBuilder(e.cfg.Connection)),
+		goka.WithTopicManagerBuilder(topicManagerBuilder(e.cfg.Connection, e.tables)),
 		goka.WithStorageBuilder(e.tables.builder()),
 		goka.WithHasher(Hasher),
 		goka.WithNilHandling(goka.NilProcess),
@@ -163,7 +171,7 @@ func (e *Engine) join() (sarama.ConsumerGroup, error) {
 		kgo.ConsumerGroup(e.group), kgo.ConsumeTopics(e.inputs...), kgo.InstanceID(e.cfg.Instance),
 		kgo.Balancers(&wholeBalancer{owned: e.owned}),
 		kgo.SessionTimeout(e.cfg.Session), kgo.HeartbeatInterval(e.cfg.Session/10), kgo.RebalanceTimeout(60*time.Second),
-		kgo.DisableAutoCommit(), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+		kgo.DisableAutoCommit(), kgo.KeepControlRecords(), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()), kgo.ConsumeResetOffset(kgo.NoResetOffset()),
 		kgo.AdjustFetchOffsetsFn(e.place),
 		kgo.OnPartitionsAssigned(e.assigned), kgo.OnPartitionsRevoked(e.revoked), kgo.OnPartitionsLost(e.revoked),
@@ -184,17 +192,30 @@ func (e *Engine) owned() []int32 {
 	return e.lastOwned
 }
 
+// fail makes the processor end with err, the first one that was given.
+func (e *Engine) fail(err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.fatal == nil {
+		e.fatal = err
+		e.signal()
+	}
+}
+
 // signal wakes whoever waits for a change; the caller holds mu.
 func (e *Engine) signal() {
 	close(e.wake)
 	e.wake = make(chan struct{})
 }
 
-func (e *Engine) assigned(_ context.Context, cl *kgo.Client, claims map[string][]int32) {
+func (e *Engine) assigned(ctx context.Context, cl *kgo.Client, claims map[string][]int32) {
+	e.revoked(ctx, cl, nil)          // a new assignment ends the one before, whether or not we were told that it was taken
 	cl.ResumeFetchPartitions(claims) // franz-go remembers a pause beyond the assignment
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	a := &assignment{claims: claims, queues: map[tp]*queue{}, over: make(chan struct{})}
+	a.member.id, a.member.generation = cl.GroupMetadata()
+	a.member.instance = e.cfg.Instance
 	for t, ps := range claims {
 		for _, p := range ps {
 			a.queues[tp{t, p}] = &queue{committed: -1, follows: -1}
@@ -202,6 +223,7 @@ func (e *Engine) assigned(_ context.Context, cl *kgo.Client, claims map[string][
 	}
 	a.placed = len(a.queues) == 0
 	e.assignment = a
+	e.status.Stopped = 0
 	e.log.Info("partitions assigned", "partitions", numbers(claims))
 	e.signal()
 }
@@ -253,10 +275,12 @@ func (e *Engine) place(ctx context.Context, offsets map[string]map[int32]kgo.Off
 			}
 		}
 	}
-	a.placed = true
-	for _, q := range a.queues {
-		a.placed = a.placed && q.committed >= 0
+	for k, q := range a.queues {
+		if q.committed < 0 { // the group is joined anew: nothing else would ever ask for it again
+			return nil, fmt.Errorf("fetch the committed offset of %s/%d: no answer", k.topic, k.partition)
+		}
 	}
+	a.placed = true
 	e.signal()
 	return offsets, nil
 }

@@ -38,8 +38,8 @@ func (l *lease) oldest(p int32) time.Time {
 		take(l.tables.find(topic, p))
 	}
 	for _, topic := range l.views {
-		all := l.tables.all(topic)
-		if len(all) == 0 {
+		all, whole := l.tables.whole(topic)
+		if !whole {
 			return time.Time{}
 		}
 		for _, tb := range all {

@@ -2,12 +2,15 @@ package kafka
 
 import "github.com/prometheus/client_golang/prometheus"
 
-// Metrics counts what engines do. Labels: group (on the map), outcome and cause (closed lists).
+// Metrics counts what engines do. Labels: group, topic and table (on the map), partition, outcome and cause (closed lists).
 type Metrics struct {
 	records      *prometheus.CounterVec   // civicbus_group_records_total{group}: input records whose transaction committed
 	transactions *prometheus.CounterVec   // civicbus_group_transactions_total{group,outcome}: committed, aborted_{output,lease,offsets,unknown}
 	duration     *prometheus.HistogramVec // civicbus_group_transaction_seconds{group}: from begin to commit
 	held         *prometheus.CounterVec   // civicbus_group_holds_total{group,cause}: times a partition was found waiting for lease or schema
+	lagRecords   *prometheus.GaugeVec     // civicbus_group_lag_records{group,topic,partition}: records beyond the committed offset
+	lagSeconds   *prometheus.GaugeVec     // civicbus_group_lag_seconds{group,topic,partition}: age of the oldest of them
+	recovery     *prometheus.GaugeVec     // civicbus_table_recovery_records{group,table}: offsets still to be read before the group can go on
 }
 
 // NewMetrics registers the metrics.
@@ -18,6 +21,21 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		duration:     prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "civicbus_group_transaction_seconds", Help: "Time from the begin of a transaction to its commit.", Buckets: prometheus.ExponentialBuckets(0.001, 2, 14)}, []string{"group"}),
 		held:         prometheus.NewCounterVec(prometheus.CounterOpts{Name: "civicbus_group_holds_total", Help: "Times a partition was found waiting, by cause."}, []string{"group", "cause"}),
 	}
-	reg.MustRegister(m.records, m.transactions, m.duration, m.held)
+	m.lagRecords = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "civicbus_group_lag_records", Help: "Records of an input partition beyond what the group has committed."}, []string{"group", "topic", "partition"})
+	m.lagSeconds = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "civicbus_group_lag_seconds", Help: "Age of the oldest record of an input partition that the group has not committed."}, []string{"group", "topic", "partition"})
+	m.recovery = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "civicbus_table_recovery_records", Help: "Offsets of a table still to be read before the group can go on."}, []string{"group", "table"})
+	reg.MustRegister(m.records, m.transactions, m.duration, m.held, m.lagRecords, m.lagSeconds, m.recovery)
 	return m
+}
+
+// recovering sets what remains of each table; shown remembers the tables, so that one that is done goes back to 0.
+func (m *Metrics) recovering(group string, all []recovery, shown map[string]bool) {
+	remaining := map[string]int64{}
+	for _, r := range all {
+		remaining[r.topic] += r.remaining
+		shown[r.topic] = true
+	}
+	for topic := range shown {
+		m.recovery.WithLabelValues(group, topic).Set(float64(remaining[topic]))
+	}
 }

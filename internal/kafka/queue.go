@@ -10,6 +10,8 @@ type queue struct {
 	head      int   // records before it are in the open transaction
 	committed int64 // offset that the group has committed for the partition; -1: not known yet
 	follows   int64 // offset after the last record handed on, the committed one before the first
+	end       int64 // of the log, as the last fetch told it
+	seen      int64 // offset after the last record or transaction marker that was polled
 	paused    bool  // franz-go does not fetch the partition: enough is waiting here
 	stopped   error // the partition cannot go on until an operator has looked
 }

@@ -27,6 +27,7 @@ type reader struct {
 	log    *slog.Logger
 	wait   time.Duration // longest time the leader may sit on an empty answer
 	hold   func(topic string, partition int32) bool
+	broken func(error) // told when a table must be read anew, which only a new reader does
 
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -37,7 +38,8 @@ type reader struct {
 	leaders map[int32]bool // with a loop
 	ids     map[string][16]byte
 	names   map[[16]byte]string
-	changed chan struct{} // closed and replaced when feeds or leaders change
+	warned  map[string]time.Time // when a complaint was last logged
+	changed chan struct{}        // closed and replaced when feeds or leaders change
 }
 
 const (
@@ -48,12 +50,12 @@ const (
 )
 
 // newReader starts a reader. hold is a fault for tests: a partition for which it is true gets no answers; nil: none.
-func newReader(c Connection, age time.Duration, log *slog.Logger, hold func(string, int32) bool) (*reader, error) {
+func newReader(c Connection, age time.Duration, log *slog.Logger, hold func(string, int32) bool, broken func(error)) (*reader, error) {
 	client, err := c.Client()
 	if err != nil {
 		return nil, err
 	}
-	r := &reader{client: client, admin: kadm.NewClient(client), log: log, wait: age / 8, hold: hold,
+	r := &reader{client: client, admin: kadm.NewClient(client), log: log, wait: age / 8, hold: hold, broken: broken, warned: map[string]time.Time{},
 		feeds: map[string]map[int32]*feed{}, leaders: map[int32]bool{}, ids: map[string][16]byte{}, names: map[[16]byte]string{},
 		changed: make(chan struct{})}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
@@ -132,7 +134,7 @@ func (r *reader) lead() {
 			continue
 		}
 		if err := r.lookUp(want); err != nil && r.ctx.Err() == nil {
-			r.log.Warn("look up the leaders of table partitions: retrying", "error", err)
+			r.warn("look up the leaders of table partitions: retrying", err)
 		}
 		select {
 		case <-time.After(metadataAge):
@@ -158,6 +160,10 @@ func (r *reader) lookUp(topics map[string]bool) error {
 		if t.Err != nil {
 			err = fmt.Errorf("topic %s: %w", name, t.Err)
 			continue
+		}
+		if old, known := r.ids[name]; known && old != t.ID {
+			r.broken(fmt.Errorf("read table %s: it was deleted and made anew", name))
+			continue // its partitions keep no leader, so that nothing is confirmed any more
 		}
 		r.ids[name], r.names[t.ID] = t.ID, name
 		for p, d := range t.Partitions {
@@ -206,7 +212,7 @@ func (r *reader) fetchLoop(leader int32) {
 		if r.ctx.Err() != nil {
 			return
 		}
-		r.log.Warn("fetch table partitions: retrying", "broker", leader, "error", err)
+		r.warn(fmt.Sprintf("fetch table partitions from broker %d: retrying", leader), err)
 		r.mu.Lock()
 		for _, f := range feeds {
 			f.leader = -1
@@ -251,7 +257,24 @@ func (r *reader) request(leader int32) (*kmsg.FetchRequest, []*feed) {
 	return req, feeds
 }
 
-func (r *reader) answer(resp *kmsg.FetchResponse, asked []*feed, at time.Time) {
+// warn logs a complaint, but the same one at most every ten seconds.
+func (r *reader) warn(what string, err error) {
+	r.mu.Lock()
+	again := time.Since(r.warned[what]) < 10*time.Second
+	if !again {
+		r.warned[what] = time.Now()
+	}
+	r.mu.Unlock()
+	if !again {
+		r.log.Warn(what, "error", err)
+	}
+}
+
+func (r *reader) answer(resp *kmsg.FetchResponse, feeds []*feed, at time.Time) {
+	asked := make(map[tp]*feed, len(feeds))
+	for _, f := range feeds {
+		asked[tp{f.topic, f.partition}] = f
+	}
 	for i := range resp.Topics {
 		t := &resp.Topics[i]
 		r.mu.Lock()
@@ -262,10 +285,8 @@ func (r *reader) answer(resp *kmsg.FetchResponse, asked []*feed, at time.Time) {
 		r.mu.Unlock()
 		for j := range t.Partitions {
 			p := &t.Partitions[j]
-			for _, f := range asked {
-				if f.topic == name && f.partition == p.Partition && (r.hold == nil || !r.hold(name, p.Partition)) {
-					r.take(f, p, at)
-				}
+			if f := asked[tp{name, p.Partition}]; f != nil && (r.hold == nil || !r.hold(name, p.Partition)) {
+				r.take(f, p, at)
 			}
 		}
 	}
@@ -276,9 +297,14 @@ func (r *reader) take(f *feed, p *kmsg.FetchResponseTopicPartition, at time.Time
 	switch err := kerr.ErrorForCode(p.ErrorCode); {
 	case err == nil:
 	case errors.Is(err, kerr.OffsetOutOfRange):
-		f.fail(fmt.Errorf("read %s/%d at offset %d: %w", f.topic, f.partition, f.next, err))
+		err = fmt.Errorf("read table %s/%d at offset %d: %w: it must be read anew", f.topic, f.partition, f.next, err)
+		f.fail(err)
+		r.broken(err)
 		return
 	default: // leadership moved, or the topic is not there (any more): look again
+		if !errors.Is(err, kerr.NotLeaderForPartition) && !errors.Is(err, kerr.FencedLeaderEpoch) {
+			r.warn(fmt.Sprintf("fetch table partition %s/%d: retrying", f.topic, f.partition), err)
+		}
 		r.mu.Lock()
 		f.leader = -1
 		r.signal()
@@ -293,7 +319,9 @@ func (r *reader) take(f *feed, p *kmsg.FetchResponseTopicPartition, at time.Time
 		return
 	}
 	f.push(part.Records, next)
-	f.answered(at, p.LastStableOffset)
+	if p.LastStableOffset >= 0 {
+		f.answered(at, p.LastStableOffset)
+	}
 }
 
 // The rest of sarama.Consumer, as far as goka uses it.

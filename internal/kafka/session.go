@@ -9,8 +9,6 @@ import (
 	"time"
 
 	"github.com/IBM/sarama"
-	"github.com/twmb/franz-go/pkg/kerr"
-	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 // FollowsHeader is added to each record on its way to goka, in this process only: the offset after the record that was
@@ -28,6 +26,12 @@ type session struct {
 	broken chan struct{} // closed when a claim ended although the session goes on
 	once   sync.Once
 	done   chan struct{} // closed when goka's Cleanup has returned
+	again  *backoff      // between tries of the same records
+	retry  bool          // the last transaction was aborted
+
+	lagShown time.Time
+	timers   visitor
+	ticked   time.Time // when timers were last looked for
 }
 
 // errAgain ends a session that can be followed by another one in the same process.
@@ -36,7 +40,7 @@ var errAgain = errors.New("session must be set up again")
 // Consume runs goka's sessions, one after another, until the context ends or the engine is drained. It returns to goka only
 // then or with an error: goka waits five seconds after each return.
 func (e *Engine) Consume(ctx context.Context, _ []string, h sarama.ConsumerGroupHandler) error {
-	backoff := newBackoff()
+	backoff := newBackoff(5 * time.Second)
 	for {
 		a, err := e.awaitAssignment(ctx)
 		if a == nil || err != nil {
@@ -90,7 +94,7 @@ func (e *Engine) awaitAssignment(ctx context.Context) (*assignment, error) {
 }
 
 func (e *Engine) runSession(ctx context.Context, a *assignment, h sarama.ConsumerGroupHandler) error {
-	s := &session{e: e, a: a, claims: map[tp]chan *sarama.ConsumerMessage{}, broken: make(chan struct{}), done: make(chan struct{})}
+	s := &session{e: e, a: a, claims: map[tp]chan *sarama.ConsumerMessage{}, broken: make(chan struct{}), done: make(chan struct{}), again: newBackoff(time.Second)}
 	s.ctx, s.cancel = context.WithCancel(ctx)
 	defer s.cancel()
 	e.mu.Lock()
@@ -100,12 +104,12 @@ func (e *Engine) runSession(ctx context.Context, a *assignment, h sarama.Consume
 	}
 	e.session = s
 	e.lastOwned = numbers(a.claims)
-	e.status = Status{Partitions: e.lastOwned, State: "recovering"}
+	e.status.Partitions, e.status.State = e.lastOwned, "recovering"
 	e.mu.Unlock()
 	defer func() {
 		e.mu.Lock()
 		e.session = nil
-		e.status.State = "stopped"
+		e.status.Partitions, e.status.State = nil, "stopped"
 		e.mu.Unlock()
 		close(s.done)
 	}()
@@ -117,9 +121,14 @@ func (e *Engine) runSession(ctx context.Context, a *assignment, h sarama.Consume
 		err = nil // we stopped it ourselves
 	}
 	s.cancel()
+	e.setState("stopping")
 	quiet := time.Now()
+	b := e.openBatch()
+	if b != nil {
+		b.cancel() // a callback that waits for room in the producer must not hold the cleanup
+	}
 	cleanup := h.Cleanup(s)
-	if b := e.openBatch(); b != nil {
+	if b != nil {
 		e.abandon(b)
 	}
 	for _, q := range a.queues {
@@ -131,6 +140,8 @@ func (e *Engine) runSession(ctx context.Context, a *assignment, h sarama.Consume
 		return fmt.Errorf("a callback of group %s did not end within %s of its session", e.group, quietLimit)
 	case s.isBroken():
 		return fmt.Errorf("goka gave up a partition of group %s: %w", e.group, errors.Join(cleanup, err))
+	case err != nil:
+		return errors.Join(err, cleanup)
 	}
 	return err
 }
@@ -139,17 +150,46 @@ func (e *Engine) runSession(ctx context.Context, a *assignment, h sarama.Consume
 // emits later must not meet another session of this engine.
 const quietLimit = 55 * time.Second
 
-// setUp lets goka recover its tables; a revocation meanwhile does not wait for them.
-func (s *session) setUp(h sarama.ConsumerGroupHandler) error {
-	ready := make(chan struct{})
-	defer close(ready)
+// isOver says whether the session has to end: its assignment was taken away, or the engine is to stop.
+func (s *session) isOver() bool {
+	over, _ := s.watch()
+	return over
+}
+
+// watch is isOver with the channel that closes when it may have changed.
+func (s *session) watch() (over bool, changed <-chan struct{}) {
+	e := s.e
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.assignment != s.a || e.draining || e.fatal != nil, e.wake
+}
+
+// whenOver calls f once the session has to end, unless stop is called before.
+func (s *session) whenOver(f func()) (stop func()) {
+	stopped := make(chan struct{})
 	go func() {
-		select {
-		case <-s.a.over:
-			s.cancel()
-		case <-ready:
+		for {
+			over, changed := s.watch()
+			if over {
+				f()
+				return
+			}
+			select {
+			case <-changed:
+			case <-s.broken:
+				f()
+				return
+			case <-stopped:
+				return
+			}
 		}
 	}()
+	return func() { close(stopped) }
+}
+
+// setUp lets goka recover its tables; a revocation or a drain meanwhile does not wait for them.
+func (s *session) setUp(h sarama.ConsumerGroupHandler) error {
+	defer s.whenOver(s.cancel)()
 	if err := s.e.takeOver(s.ctx, s.a); err != nil {
 		return err
 	}
@@ -178,9 +218,12 @@ func (s *session) run(h sarama.ConsumerGroupHandler) error {
 			}
 		}()
 	}
-	s.e.mu.Lock()
-	s.e.status.State = "running"
-	s.e.mu.Unlock()
+	s.e.setState("running")
+	s.timers, _ = h.(visitor)
+	for k, q := range s.a.queues {
+		s.throttle(k, q) // a queue that was cut short while its fetches were paused
+	}
+	defer s.hideLag()
 	err := s.loop()
 	s.cancel()
 	claims.Wait()
@@ -196,50 +239,18 @@ func (s *session) isBroken() bool {
 	}
 }
 
-// takeOver makes sure of a producer, whose making ends any transaction that a predecessor left open, and then asks the
-// broker for the committed offsets, which are the truth after an end whose outcome was unknown.
-func (e *Engine) takeOver(ctx context.Context, a *assignment) error {
-	e.mu.Lock()
-	prod := e.prod
-	e.mu.Unlock()
-	if prod != nil {
-		return nil
-	}
-	backoff := newBackoff()
-	for {
-		p, err := newProducer(ctx, e.cfg.Connection, e.group, e.group+"."+e.cfg.Instance, e.cfg.TxnTimeout, e.cfg.Interval)
-		if err == nil {
-			if err = e.replaceOffsets(ctx, a); err == nil {
-				e.mu.Lock()
-				e.prod = p
-				e.mu.Unlock()
-				return nil
-			}
-			p.drop()
-		}
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		e.log.Warn("take over the group's transactions: retrying", "error", err)
-		if !backoff.wait(ctx) {
-			return ctx.Err()
-		}
-	}
-}
-
 // loop makes one transaction after another while there is something to do. It returns nil when the assignment is over or
 // the engine is drained, and an error when the session cannot go on.
 func (s *session) loop() error {
-	e := s.e
 	for {
-		e.mu.Lock()
-		stop := e.assignment != s.a || e.draining
-		e.mu.Unlock()
-		if stop || s.ctx.Err() != nil {
+		s.showLag(time.Now())
+		if s.isOver() || s.ctx.Err() != nil || s.isBroken() { // broken: goka's Cleanup has the error
 			return nil
 		}
-		if s.isBroken() {
-			return nil // goka's Cleanup has the error
+		if s.retry {
+			s.retry = false
+			s.rest()
+			continue
 		}
 		if !s.poll(s.wait()) {
 			return nil
@@ -247,96 +258,22 @@ func (s *session) loop() error {
 		if err := s.transact(); err != nil {
 			return err
 		}
-	}
-}
-
-// wait is how long a poll may wait for new records: not at all while some can be handed on, a moment while some are held.
-func (s *session) wait() time.Duration {
-	w := 500 * time.Millisecond
-	for _, q := range s.a.queues {
-		if q.next() != nil {
-			w = min(w, s.e.cfg.LeaseAge/50)
+		if err := s.tick(); err != nil {
+			return err
 		}
 	}
-	return w
 }
 
-// poll fills the queues; false when the client was closed.
-func (s *session) poll(wait time.Duration) bool {
-	e := s.e
-	ctx, cancel := context.WithTimeout(s.ctx, wait)
+// rest waits a while before the same records are tried again; the end of the session ends it.
+func (s *session) rest() {
+	ctx, cancel := context.WithCancel(s.ctx)
 	defer cancel()
-	over := make(chan struct{})
-	defer close(over)
-	go func() { // a revocation or a drain ends the wait
-		e.mu.Lock()
-		wake := e.wake
-		changed := e.assignment != s.a || e.draining
-		e.mu.Unlock()
-		if changed {
-			cancel()
-			return
-		}
-		select {
-		case <-wake:
-			cancel()
-		case <-s.broken:
-			cancel()
-		case <-over:
-		}
-	}()
-	fetches := e.consume.PollRecords(ctx, 4*e.cfg.MaxRecords)
-	return s.enqueue(fetches)
+	defer s.whenOver(cancel)()
+	s.again.wait(ctx)
 }
 
-func (s *session) enqueue(fetches kgo.Fetches) bool {
-	e := s.e
-	if fetches.IsClientClosed() {
-		return false
-	}
-	fetches.EachError(func(topic string, partition int32, err error) {
-		if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
-			return
-		}
-		q := s.a.queues[tp{topic, partition}]
-		if q != nil && q.stopped == nil && errors.Is(err, kerr.OffsetOutOfRange) {
-			q.stopped = err
-			e.log.Error("partition stopped: its committed offset is not in the log any more; record the gap, then set the group's offset", "topic", topic, "partition", partition, "offset", q.committed)
-			return
-		}
-		e.log.Warn("fetch: retrying", "topic", topic, "partition", partition, "error", err)
-	})
-	fetches.EachPartition(func(p kgo.FetchTopicPartition) {
-		k := tp{p.Topic, p.Partition}
-		q := s.a.queues[k]
-		if q == nil {
-			return
-		}
-		for _, r := range p.Records {
-			if n := len(q.records); (n == 0 && r.Offset >= q.follows) || (n > 0 && r.Offset > q.records[n-1].Offset) {
-				q.records = append(q.records, r)
-			}
-		}
-		s.throttle(k, q)
-	})
-	return true
-}
-
-// throttle stops fetching a partition whose records wait, and goes on when they have been handled.
-func (s *session) throttle(k tp, q *queue) {
-	part := map[string][]int32{k.topic: {k.partition}}
-	switch waiting := len(q.records); {
-	case !q.paused && waiting > 8*s.e.cfg.MaxRecords:
-		q.paused = true
-		s.e.consume.PauseFetchPartitions(part)
-	case q.paused && waiting < 2*s.e.cfg.MaxRecords:
-		q.paused = false
-		s.e.consume.ResumeFetchPartitions(part)
-	}
-}
-
-// hand gives goka one record; false when the session ended meanwhile.
-func (s *session) hand(b *batch, k tp, q *queue, at time.Time) bool {
+// hand gives goka one record; false when the session ended or the limit passed meanwhile.
+func (s *session) hand(b *batch, k tp, q *queue, at time.Time, limit <-chan time.Time) bool {
 	r := q.next()
 	follows := q.take()
 	b.hand(k, r.Offset, at)
@@ -351,6 +288,7 @@ func (s *session) hand(b *batch, k tp, q *queue, at time.Time) bool {
 		return true
 	case <-s.broken:
 	case <-s.ctx.Done():
+	case <-limit:
 	}
 	return false
 }

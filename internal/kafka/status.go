@@ -12,11 +12,12 @@ import (
 // Status is what an engine is doing, for readiness and for operators.
 type Status struct {
 	Group      string
-	State      string  // stopped, recovering or running
+	State      string  // stopped, idle (no partitions), recovering, running or stopping
 	Partitions []int32 // partition numbers held
 	Leased     bool    // the tables of every held partition are confirmed within the lease age
 	Stopped    int     // input partitions that wait for an operator
 	LastCommit time.Time
+	Recovery   Recovery // zero when every table is read to where its log ended
 }
 
 // Ready says whether the instance does its work: recovered, and its lease held. An instance without partitions is ready.
@@ -36,6 +37,7 @@ func (e *Engine) Status() Status {
 	}
 	e.mu.Unlock()
 	st.Group = e.group
+	st.Recovery = sum(e.tables.recoveries(), time.Now())
 	st.Leased = true
 	for _, p := range st.Partitions {
 		if _, ok := e.lease.fresh(p); !ok && len(e.lease.views)+len(e.lease.joins) > 0 {
@@ -43,6 +45,12 @@ func (e *Engine) Status() Status {
 		}
 	}
 	return st
+}
+
+func (e *Engine) setState(state string) {
+	e.mu.Lock()
+	e.status.State = state
+	e.mu.Unlock()
 }
 
 func (e *Engine) committedBatch(records int, took time.Duration) {
@@ -75,25 +83,24 @@ func (g groupErrors) OnGroupManageError(err error) {
 	g.e.log.Warn("join the group: retrying", "error", err)
 	if fenced(err) {
 		if err := g.e.fencedAgain(err); err != nil {
-			g.e.mu.Lock()
-			g.e.fatal = err
-			g.e.signal()
-			g.e.mu.Unlock()
+			g.e.fail(err)
 		}
 	}
 }
 
-// backoff waits longer each time, from 50 ms to 5 s, with jitter.
-type backoff struct{ next time.Duration }
+// backoff waits longer each time, from 50 ms on, with jitter.
+type backoff struct{ next, most time.Duration }
 
-func newBackoff() *backoff { return &backoff{next: 50 * time.Millisecond} }
+const firstBackoff = 50 * time.Millisecond
 
-func (b *backoff) reset() { b.next = 50 * time.Millisecond }
+func newBackoff(most time.Duration) *backoff { return &backoff{next: firstBackoff, most: most} }
+
+func (b *backoff) reset() { b.next = firstBackoff }
 
 // wait returns false when the context ended.
 func (b *backoff) wait(ctx context.Context) bool {
 	d := b.next/2 + rand.N(b.next/2)
-	b.next = min(2*b.next, 5*time.Second)
+	b.next = min(2*b.next, b.most)
 	select {
 	case <-time.After(d):
 		return true

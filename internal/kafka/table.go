@@ -3,6 +3,7 @@ package kafka
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -26,9 +27,14 @@ type table struct {
 	offset    int64             // of the last changelog record applied; -1: none
 	overlay   map[string][]byte // a nil value is a deletion
 	recovered bool
+	due       []string // what the next iterators go over instead of every key: see timers.go
 	open      bool
+	session   int // counts Open
 	closedAt  time.Time
 	loaded    int64                        // changelog records applied since the process started: what a rebalance re-reads shows here
+	end       int64                        // where the log ended when goka last began to read it
+	began     time.Time                    // and when that was
+	beganAt   int64                        // and what had been read then
 	changed   func(key string, row []byte) // told after a committed row changed, nil: it is gone; may be nil
 }
 
@@ -38,12 +44,34 @@ func newTable(topic string, partition int32, own bool, changed func(string, []by
 	return &table{topic: topic, partition: partition, own: own, rows: newArena(), offset: -1, changed: changed}
 }
 
+// opened is a table as one session of goka's has it. It exists for one thing: goka calls MarkRecovered in a goroutine that it
+// does not wait for when the session is cancelled, and in the next session, which is loading, that would turn what is read
+// from the changelog into uncommitted writes.
+type opened struct {
+	*table
+	session int
+}
+
 // Open begins a session of goka's with the table.
-func (t *table) Open() error {
+func (o *opened) Open() error {
+	t := o.table
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.session++
+	o.session = t.session
 	t.open, t.recovered = true, false
 	t.overlay = nil
+	return nil
+}
+
+// MarkRecovered ends the loading of a group's own table: writes go to the overlay from here on.
+func (o *opened) MarkRecovered() error {
+	t := o.table
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.session == o.session {
+		t.recovered = true
+	}
 	return nil
 }
 
@@ -185,21 +213,17 @@ func (t *table) applied() int64 {
 	return t.offset
 }
 
-// MarkRecovered ends the loading of a group's own table: writes go to the overlay from here on.
-func (t *table) MarkRecovered() error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.recovered = true
-	return nil
-}
-
-// Iterator goes over a snapshot of the rows, the overlay included, in key order.
+// Iterator goes over the keys that had a row when it was made, the overlay included, in order; the rows are read as they are
+// when they are asked for.
 func (t *table) Iterator() (storage.Iterator, error) { return t.IteratorWithRange(nil, nil) }
 
 // IteratorWithRange goes over the keys in [start, limit); nil is unbounded.
 func (t *table) IteratorWithRange(start, limit []byte) (storage.Iterator, error) {
 	t.mu.RLock()
-	keys := t.rows.keys()
+	keys := t.due
+	if keys == nil {
+		keys = t.keys()
+	}
 	t.mu.RUnlock()
 	from, to := 0, len(keys)
 	for from < to && start != nil && keys[from] < string(start) {
@@ -209,6 +233,29 @@ func (t *table) IteratorWithRange(start, limit []byte) (storage.Iterator, error)
 		to--
 	}
 	return &tableIterator{t: t, keys: keys[from:to], at: -1}, nil
+}
+
+// visit makes the next iterators go over keys; with none of them over nothing, with nil over every key again.
+func (t *table) visit(keys []string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.due = keys
+}
+
+// keys lists the keys that have a row, the overlay included, sorted; the caller holds mu.
+func (t *table) keys() []string {
+	keys := t.rows.keys()
+	if len(t.overlay) == 0 {
+		return keys
+	}
+	keys = slices.DeleteFunc(keys, func(k string) bool { _, written := t.overlay[k]; return written })
+	for k, v := range t.overlay {
+		if v != nil {
+			keys = append(keys, k)
+		}
+	}
+	slices.Sort(keys)
+	return keys
 }
 
 type tableIterator struct {

@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"fmt"
 	"sync"
 	"time"
 
@@ -18,13 +19,15 @@ const keepClosed = time.Hour
 type tables struct {
 	own     string // the group's own table topic; empty: none
 	changed func(topic, key string, row []byte)
+	broken  func(error) // told when what was read here is not what the log has (any more)
 
-	mu sync.RWMutex
-	m  map[string]map[int32]*table
+	mu    sync.RWMutex
+	m     map[string]map[int32]*table
+	sizes map[string]int32 // number of partitions of a topic, learnt before its tables are made
 }
 
-func newTables(own string, changed func(topic, key string, row []byte)) *tables {
-	return &tables{own: own, changed: changed, m: map[string]map[int32]*table{}}
+func newTables(own string, changed func(topic, key string, row []byte), broken func(error)) *tables {
+	return &tables{own: own, changed: changed, broken: broken, m: map[string]map[int32]*table{}, sizes: map[string]int32{}}
 }
 
 // builder is goka's storage.Builder: the same table each time, with the rows it had.
@@ -45,8 +48,55 @@ func (ts *tables) builder() storage.Builder {
 			ts.m[topic][partition] = t
 		}
 		t.forget(keepClosed, time.Now())
-		return t, nil
+		return &opened{table: t}, nil
 	}
+}
+
+// size learns how many partitions a topic has.
+func (ts *tables) size(topic string, n int) {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	ts.sizes[topic] = int32(n)
+}
+
+// whole lists the tables of every partition of a topic; ok is false while some of them are not held.
+func (ts *tables) whole(topic string) (all []*table, ok bool) {
+	ts.mu.RLock()
+	defer ts.mu.RUnlock()
+	for _, t := range ts.m[topic] {
+		all = append(all, t)
+	}
+	return all, len(all) > 0 && len(all) >= int(ts.sizes[topic])
+}
+
+// starts compares where a partition's log starts with what was read here. A gap means that changes were deleted unread: a
+// row that is gone from the log may still stand here. (Compaction does not move the start.)
+func (ts *tables) starts(topic string, p int32, start int64) error {
+	t := ts.find(topic, p)
+	if t == nil || t.applied() < 0 || start <= t.applied()+1 {
+		return nil
+	}
+	err := fmt.Errorf("read table %s/%d: it was read up to offset %d, and its log now starts at %d: it must be read anew", topic, p, t.applied(), start)
+	ts.broken(err)
+	return err
+}
+
+// ends compares where a partition's log ends with what was read here: a shorter log was truncated or made anew, and goka
+// would go on answering from what it had. Else reading begins.
+func (ts *tables) ends(topic string, p int32, end int64) error {
+	t := ts.find(topic, p)
+	if t == nil {
+		return nil
+	}
+	if read := t.applied(); end <= read {
+		err := fmt.Errorf("read table %s/%d: it was read up to offset %d, and its log now ends at %d: it must be read anew", topic, p, read, end)
+		ts.broken(err)
+		return err
+	}
+	t.mu.Lock()
+	t.end, t.began, t.beganAt = end, time.Now(), t.offset+1
+	t.mu.Unlock()
+	return nil
 }
 
 func (ts *tables) find(topic string, partition int32) *table {
@@ -68,7 +118,7 @@ func (ts *tables) all(topic string) []*table {
 // row returns the committed row of a key in a table held whole; nil when there is none.
 func (ts *tables) row(topic, key string) []byte {
 	ts.mu.RLock()
-	n := int32(len(ts.m[topic]))
+	n := ts.sizes[topic]
 	ts.mu.RUnlock()
 	if n == 0 {
 		return nil

@@ -13,17 +13,20 @@ import (
 
 // topicManager answers goka's questions about topics. It creates none: every topic has a wanted configuration, which
 // `topics apply` sets (topics.go), and a topic that goka made by itself would keep its data for an hour.
-type topicManager struct{ admin *kadm.Client }
+type topicManager struct {
+	admin  *kadm.Client
+	tables *tables
+}
 
 const adminTimeout = 30 * time.Second
 
-func topicManagerBuilder(c Connection) goka.TopicManagerBuilder {
+func topicManagerBuilder(c Connection, tables *tables) goka.TopicManagerBuilder {
 	return func([]string) (goka.TopicManager, error) {
 		cl, err := c.Client()
 		if err != nil {
 			return nil, err
 		}
-		return &topicManager{kadm.NewClient(cl)}, nil
+		return &topicManager{kadm.NewClient(cl), tables}, nil
 	}
 }
 
@@ -40,6 +43,7 @@ func (m *topicManager) Partitions(topic string) ([]int32, error) {
 	}
 	ps := listed[topic].Partitions.Numbers()
 	sort.Slice(ps, func(i, j int) bool { return ps[i] < ps[j] })
+	m.tables.size(topic, len(ps))
 	return ps, nil
 }
 
@@ -66,7 +70,8 @@ func (m *topicManager) EnsureTopicExists(topic string, n, _ int, _ map[string]st
 }
 
 // GetOffset returns the first offset (sarama.OffsetOldest) or the end of the log, uncommitted records included: recovery
-// must wait for a transaction that the partition's previous owner was still committing.
+// must wait for a transaction that the partition's previous owner was still committing. goka asks both, in this order, each
+// time it begins to read a table partition; a log that does not fit what was read of it before is an error.
 func (m *topicManager) GetOffset(topic string, partition int32, at int64) (int64, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), adminTimeout)
 	defer cancel()
@@ -85,7 +90,10 @@ func (m *topicManager) GetOffset(topic string, partition int32, at int64) (int64
 	if o.Err != nil {
 		return 0, fmt.Errorf("list offsets of %s/%d: %w", topic, partition, o.Err)
 	}
-	return o.Offset, nil
+	if at == sarama.OffsetOldest {
+		return o.Offset, m.tables.starts(topic, partition, o.Offset)
+	}
+	return o.Offset, m.tables.ends(topic, partition, o.Offset)
 }
 
 // Close closes the client.

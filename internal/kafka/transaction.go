@@ -141,6 +141,34 @@ func (p *producer) addOffsets(ctx context.Context, m member, offsets map[string]
 	return nil
 }
 
+// commitOffsets commits offsets outside a transaction, for a batch that wrote nothing.
+func (p *producer) commitOffsets(ctx context.Context, m member, offsets map[string]map[int32]int64) error {
+	req := kmsg.NewPtrOffsetCommitRequest()
+	req.Group, req.Generation, req.MemberID, req.InstanceID = p.group, m.generation, m.id, &m.instance
+	for topic, ps := range offsets {
+		t := kmsg.NewOffsetCommitRequestTopic()
+		t.Topic = topic
+		for p, o := range ps {
+			part := kmsg.NewOffsetCommitRequestTopicPartition()
+			part.Partition, part.Offset, part.LeaderEpoch = p, o, -1
+			t.Partitions = append(t.Partitions, part)
+		}
+		req.Topics = append(req.Topics, t)
+	}
+	resp, err := req.RequestWith(ctx, p.client)
+	if err != nil {
+		return fmt.Errorf("commit offsets: %w", err)
+	}
+	for _, t := range resp.Topics {
+		for _, p := range t.Partitions {
+			if err := kerr.ErrorForCode(p.ErrorCode); err != nil {
+				return fmt.Errorf("commit offset of %s/%d: %w", t.Topic, p.Partition, err)
+			}
+		}
+	}
+	return nil
+}
+
 // concurrent repeats while the coordinator is still ending the transaction before (CONCURRENT_TRANSACTIONS) or is moving.
 func (p *producer) concurrent(ctx context.Context, request func() error) error {
 	for {

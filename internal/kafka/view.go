@@ -21,6 +21,7 @@ type View struct {
 	tables *tables
 	lease  lease
 	views  []*goka.View
+	broken chan error // why the view must end
 }
 
 // NewView makes a view of table topics. changed is as GroupConfig.Changed.
@@ -28,16 +29,23 @@ func NewView(c Connection, age time.Duration, log *slog.Logger, changed func(tab
 	if len(topics) == 0 {
 		return nil, errors.New("make a view: no table is named")
 	}
-	r, err := newReader(c, age, log, nil)
+	v := &View{topics: topics, broken: make(chan error, 1)}
+	broken := func(err error) {
+		select {
+		case v.broken <- err:
+		default: // the first is enough
+		}
+	}
+	r, err := newReader(c, age, log, nil, broken)
 	if err != nil {
 		return nil, err
 	}
-	v := &View{topics: topics, reader: r, tables: newTables("", changed)}
+	v.reader, v.tables = r, newTables("", changed, broken)
 	v.lease = lease{age: age, reader: r, tables: v.tables, views: topics}
 	for _, t := range topics {
 		view, err := goka.NewView(nil, goka.Table(t), new(codec.Bytes),
 			goka.WithViewConsumerSaramaBuilder(func([]string, string) (sarama.Consumer, error) { return r, nil }),
-			goka.WithViewTopicManagerBuilder(topicManagerBuilder(c)),
+			goka.WithViewTopicManagerBuilder(topicManagerBuilder(c, v.tables)),
 			goka.WithViewStorageBuilder(v.tables.builder()),
 			goka.WithViewHasher(Hasher),
 			goka.WithViewAutoReconnect(),
@@ -51,9 +59,19 @@ func NewView(c Connection, age time.Duration, log *slog.Logger, changed func(tab
 	return v, nil
 }
 
-// Run keeps the view current until the context ends. Call it once.
-func (v *View) Run(ctx context.Context) error {
+// Run keeps the view current until the context ends, or until a table's log is not what was read of it any more: then it is
+// an error, and a new view must be made. Call it once.
+func (v *View) Run(parent context.Context) error {
 	defer v.reader.close()
+	ctx, cancel := context.WithCancelCause(parent)
+	defer cancel(nil)
+	go func() {
+		select {
+		case err := <-v.broken:
+			cancel(err)
+		case <-ctx.Done():
+		}
+	}()
 	var wg sync.WaitGroup
 	errs := make([]error, len(v.views))
 	for i, view := range v.views {
@@ -64,10 +82,10 @@ func (v *View) Run(ctx context.Context) error {
 		}()
 	}
 	wg.Wait()
-	if ctx.Err() != nil {
+	if parent.Err() != nil {
 		return nil
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, context.Cause(ctx))...)
 }
 
 // Row returns the row of a key; nil when there is none.

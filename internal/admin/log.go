@@ -118,7 +118,7 @@ func (c *Client) read(ctx context.Context, s span) iter.Seq2[*kgo.Record, error]
 				if r.Offset >= s.to {
 					return
 				}
-				if !r.Attrs.IsControl() && !yield(r, nil) {
+				if !yield(r, nil) {
 					return
 				}
 			}
@@ -172,7 +172,7 @@ func (c *Client) fetch(ctx context.Context, s span, at int64) ([]*kgo.Record, in
 	case err != nil:
 		return nil, 0, err
 	}
-	parsed, next := kgo.ProcessFetchPartition(kgo.ProcessFetchPartitionOpts{KeepControlRecords: true, Offset: at,
+	parsed, next := kgo.ProcessFetchPartition(kgo.ProcessFetchPartitionOpts{Offset: at,
 		IsolationLevel: kgo.ReadCommitted(), Topic: s.topic, Partition: s.partition}, got, kgo.DefaultDecompressor(), nil)
 	return parsed.Records, next, parsed.Err
 }

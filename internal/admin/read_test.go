@@ -145,7 +145,7 @@ func TestLag(t *testing.T) {
 	}
 	defer tx.Close()
 	old := time.Now().Add(-time.Hour)
-	for _, p := range []int32{0, 1} {
+	for _, p := range []int32{0, 1, 2, 2} {
 		if err := tx.BeginTransaction(); err != nil {
 			t.Fatal(err)
 		}
@@ -161,6 +161,7 @@ func TestLag(t *testing.T) {
 	var offsets kadm.Offsets
 	offsets.Add(kadm.Offset{Topic: topology.Birth.Name, Partition: 0, At: 3}) // only the marker is left
 	offsets.Add(kadm.Offset{Topic: topology.Birth.Name, Partition: 1, At: 1})
+	offsets.Add(kadm.Offset{Topic: topology.Birth.Name, Partition: 2, At: 3}) // a marker, then three more records and a marker
 	if err := a.CommitAllOffsets(t.Context(), "router", offsets); err != nil {
 		t.Fatal(err)
 	}
@@ -179,6 +180,8 @@ func TestLag(t *testing.T) {
 			}
 		case l.Partition == 0 && (l.Records != 0 || l.Seconds != 0 || l.Committed != 3):
 			t.Errorf("only a marker is left: %+v", l)
+		case l.Partition == 2 && l.Records != 4:
+			t.Errorf("three records and a marker, behind a marker: %+v", l)
 		case l.Partition == 1 && (l.Records != 3 || l.Behind < 59*time.Minute || l.Behind > 61*time.Minute):
 			t.Errorf("two records and a marker, an hour old: %+v", l)
 		}

@@ -33,6 +33,7 @@ type producer struct {
 func newProducer(ctx context.Context, c Connection, group, transactionalID string, timeout, linger time.Duration) (*producer, error) {
 	versions := kversion.Stable()
 	versions.SetMaxKeyVersion(kmsg.TxnOffsetCommit.Int16(), 5) // version 6 names topics by id, which we have no use for
+	versions.SetMaxKeyVersion(kmsg.OffsetCommit.Int16(), 9)    // and so does version 10 of this one
 	client, err := c.Client(
 		kgo.TransactionalID(transactionalID),
 		kgo.TransactionTimeout(timeout),

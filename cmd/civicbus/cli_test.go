@@ -126,7 +126,7 @@ var running = sync.OnceValues(func() (*shared, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &shared{dir: dir, cluster: cluster, done: make(chan error, 1)}
+	s := &shared{dir: dir, cluster: cluster, done: make(chan struct{})}
 	key := []byte("the bus key of tests, of 32 bytes or more")
 	if err := os.WriteFile(filepath.Join(dir, busKeyName), key, 0o600); err != nil {
 		return nil, err
@@ -142,7 +142,12 @@ var running = sync.OnceValues(func() (*shared, error) {
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	s.stop = stop
-	go func() { s.done <- n.Run(ctx) }()
+	go func() {
+		defer close(s.done)
+		if err := n.Run(ctx); err != nil {
+			panic(err) // the tests' answers are worth nothing then
+		}
+	}()
 	return s, nil
 })
 
@@ -150,7 +155,7 @@ type shared struct {
 	dir     string
 	cluster *embedded.Cluster
 	stop    func()
-	done    chan error
+	done    chan struct{}
 }
 
 func TestMain(m *testing.M) {

@@ -38,6 +38,7 @@ type answer struct {
 	LifeEvent string `json:"lifeEventId,omitempty"`
 	Subjects  int    `json:"subjects"`
 	Faults    any    `json:"faults,omitempty"`
+	Error     string `json:"error,omitempty"` // what could not be reached, of status unavailable
 }
 
 func publish(cmd *cobra.Command, file, organisation string) error {
@@ -82,17 +83,18 @@ func printAnswer(cmd *cobra.Command, number int, a admission.Answer) error {
 		if len(a.Faults) > 0 {
 			line.Faults = a.Faults
 		}
-		if err := printLine(out, line); err != nil {
-			return err
+		if a.Err != nil {
+			line.Error = a.Err.Error()
 		}
-	} else if _, err := fmt.Fprintf(out, "%d\t%s\t%s\t%d subjects\n", number, a.Status, orText(a.LifeEvent, "-"), a.Subjects); err != nil {
+		return printLine(out, line)
+	}
+	if _, err := fmt.Fprintf(out, "%d\t%s\t%s\t%d subjects\n", number, a.Status, orText(a.LifeEvent, "-"), a.Subjects); err != nil {
 		return err
 	}
-	if a.Status != admission.Accepted && format(cmd) != "json" {
-		if a.Err != nil {
-			note(cmd, "event %d: nobody knows yet whether it is in; publishing it again does no harm: %v", number, a.Err)
-			return nil
-		}
+	switch {
+	case a.Err != nil:
+		note(cmd, "event %d: nobody knows yet whether it is in; publishing it again does no harm: %v", number, a.Err)
+	case a.Status != admission.Accepted:
 		note(cmd, "event %d %s:", number, a.Status)
 		printFaults(cmd, a.Faults)
 	}

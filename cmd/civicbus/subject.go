@@ -22,17 +22,19 @@ func newSubject() *cobra.Command {
 			}
 			if execute, _ := cmd.Flags().GetBool("execute"); !execute { // added below
 				note(cmd, "would deny every event about this subject (%s) from now on, for good, and drop its profile and its consents.", who)
-				printRetention(cmd)
+				if err := printRetention(cmd); err != nil {
+					return err
+				}
 				note(cmd, "Nothing was done: give --execute.")
 				return nil
 			}
 			err = change(cmd, func(c *admin.Client, by admin.By) ([]admin.Request, error) {
 				return c.EraseSubject(cmd.Context(), by, who)
 			})
-			if err == nil {
-				printRetention(cmd)
+			if err != nil {
+				return err
 			}
-			return err
+			return printRetention(cmd)
 		},
 	}
 	erase.Flags().Bool("execute", false, "do it")

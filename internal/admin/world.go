@@ -41,8 +41,13 @@ func (c *Client) hold(ctx context.Context) (*world, error) {
 		cancel()
 		return nil, err
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- w.view.Run(running) }()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		if err := w.view.Run(running); err != nil {
+			c.cfg.Logger.Error("tables are not kept current any more: nothing is admitted", "error", err)
+		}
+	}()
 	w.stop = func() {
 		cancel()
 		<-ended

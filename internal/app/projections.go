@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"civicbus/codecs"
+	shared "civicbus/internal/projections"
 	"civicbus/internal/verdict"
 	"civicbus/topology"
 )
@@ -133,20 +134,12 @@ func (p *projections) ensure(ctx context.Context, snap *verdict.Snapshot, eventT
 }
 
 func (p *projections) register(ctx context.Context, t verdict.Target, k projectionKey) error {
-	projection, err := t.Writer.Projection(t.Paths)
-	if err != nil {
-		return err
-	}
-	subject := topology.SubscriberTopicName(t.Subscriber) + "-" + t.Writer.FullName()
 	r := &registered{}
-	if err := p.registry.SetCompatibility(ctx, subject, "FULL_TRANSITIVE"); err != nil {
-		return err
-	}
-	switch s, err := p.registry.Register(ctx, subject, projection.JSON()); {
+	switch projection, id, err := shared.Register(ctx, p.registry, t); {
 	case err == nil:
-		r.projection, r.id = projection, s.ID()
+		r.projection, r.id = projection, id
 	case errors.Is(err, codecs.ErrIncompatible):
-		p.log.Error("projected schema refused: deliveries under it become dead letters", "registry_subject", subject, "error", err)
+		p.log.Error("projected schema refused: deliveries under it become dead letters", "registry_subject", shared.Subject(t), "error", err)
 	default:
 		return err
 	}

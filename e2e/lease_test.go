@@ -105,7 +105,7 @@ func TestWithdrawalsUnderFire(t *testing.T) {
 	go func() { // holds shorter and longer than the lease's age
 		for {
 			held.Store(&tables[rand.IntN(len(tables))])
-			b.pass(rand.N(b.cfg.LeaseAge * 3 / 2))
+			b.pass(rand.N(b.cfg.LeaseAge * 3))
 			held.Store(nil)
 			b.pass(rand.N(b.cfg.LeaseAge / 2))
 			if isClosed(end) {

@@ -10,7 +10,9 @@ import (
 
 	"civicbus/codecs"
 	"civicbus/internal/admission"
+	"civicbus/topology"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -107,6 +109,34 @@ func (l *ledger) audit() {
 		if times[id] != 1 {
 			b.t.Errorf("%s: delivered %d times, want once", e.id, times[id])
 		}
+	}
+	b.caughtUp()
+}
+
+// caughtUp demands that every group has committed all that is on its inputs, what led to no output included.
+func (b *bus) caughtUp() {
+	b.t.Helper()
+	for _, g := range topology.Groups {
+		var topics []string
+		for _, in := range g.In {
+			topics = append(topics, in.Name)
+		}
+		b.eventually("group "+g.Name+" has committed its inputs", func() bool {
+			ends, err := b.admin.ListCommittedOffsets(b.t.Context(), topics...)
+			b.must(err)
+			written, err := b.admin.ListEndOffsets(b.t.Context(), topics...)
+			b.must(err)
+			committed, err := b.admin.FetchOffsets(b.t.Context(), g.Name)
+			b.must(err)
+			behind := false
+			written.Each(func(end kadm.ListedOffset) {
+				stable, _ := ends.Lookup(end.Topic, end.Partition)
+				at, ok := committed.Lookup(end.Topic, end.Partition)
+				// A transaction's marker takes an offset that nobody commits: at most one record of them stands at the end.
+				behind = behind || stable.Offset < end.Offset || end.Offset > 0 && (!ok || at.At < end.Offset-1)
+			})
+			return !behind
+		})
 	}
 }
 

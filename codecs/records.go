@@ -18,6 +18,11 @@ type Records struct {
 	Decision            *Record[Decision]
 	DeadLetter          *Record[DeadLetter]
 	Settings            *Record[Settings]
+	AuditEntry          *Record[AuditEntry]
+	AuditRow            *Record[AuditRow]
+	AuditHead           *Record[AuditHead]
+	UsageRow            *Record[UsageRow]
+	UsageItem           *Record[UsageItem]
 }
 
 // NewRecords describes them all; Bind or BindLocal makes them usable.
@@ -37,6 +42,11 @@ func NewRecords() *Records {
 		Decision:            NewRecord[Decision]("decision", "audit-decisions"),
 		DeadLetter:          NewRecord[DeadLetter]("dead-letter", "dead-letters"),
 		Settings:            NewRecord[Settings]("settings", "settings"),
+		AuditEntry:          NewRecord[AuditEntry]("audit-entry", "audit-log"),
+		AuditRow:            NewRecord[AuditRow]("audit-row", "audit-table"),
+		AuditHead:           NewRecord[AuditHead]("audit-head", "audit-heads"),
+		UsageRow:            NewRecord[UsageRow]("usage-row", "usage-table"),
+		UsageItem:           NewRecord[UsageItem]("usage-item", "usage-loop"),
 	}
 }
 
@@ -52,6 +62,7 @@ func (r *Records) all() []binder {
 	return []binder{
 		r.EventType, r.Organisation, r.Subscription, r.Consents, r.Profile, r.Attributes, r.CatalogCommand,
 		r.TrustCommand, r.SubscriptionCommand, r.ConsentCommand, r.CommandResult, r.Decision, r.DeadLetter, r.Settings,
+		r.AuditEntry, r.AuditRow, r.AuditHead, r.UsageRow, r.UsageItem,
 	}
 }
 

@@ -65,26 +65,25 @@ func (g *Group) event(ctx goka.Context, msg any) {
 	ev := g.verdictEvent(r)
 	snap := g.env.Snapshot()
 	now := g.env.Now()
-	var verdicts []verdict.Verdict
+	verdicts := make([]verdict.Verdict, 0, 8)
 	if r.Envelope.Only == "" {
-		verdicts = snap.Decide(nil, ev, consents, now)
+		verdicts = snap.Decide(verdicts, ev, consents, now)
 	} else if v, ok := snap.DecideOne(ev, r.Envelope.Only, consents, now); ok {
 		verdicts = append(verdicts, v)
-	}
-	if ev.Malformed != nil {
-		r.Bury(event.Malformed, ev.Malformed.Error(), "")
-		r.Decide(r.Decision(event.Malformed))
-		return
 	}
 	d := r.Decision(event.Decided)
 	d.DecidedAt = codecs.Millis(now)
 	if consents != nil {
 		d.ConsentVersion = consents.Version
 	}
-	d.Verdicts = make([]codecs.VerdictItem, 0, len(verdicts))
-	out := delivery{g: g, r: r, ev: ev, snap: snap, lifeEvent: d.LifeEventID}
-	for i := range verdicts {
-		d.Verdicts = append(d.Verdicts, out.carryOut(&verdicts[i]))
+	err := ev.Malformed
+	if err == nil {
+		out := delivery{g: g, r: r, ev: ev, snap: snap, lifeEvent: d.LifeEventID, in: ctx.Headers()}
+		d.Verdicts, err = out.carryOut(verdicts)
+	}
+	if err != nil {
+		d.Outcome = event.Malformed
+		r.Bury(event.Malformed, err.Error(), "")
 	}
 	r.Decide(d)
 }

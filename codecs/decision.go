@@ -52,6 +52,25 @@ type DeadLetter struct {
 	At           int64    `avro:"at" json:"at"` // Unix milliseconds
 }
 
+// Fit cuts the letter so that key, value, headers and texts take at most so many bytes: first the value, then the headers go. What
+// civicbus lets in always fits; what others wrote past it need not. Detail says what was cut. A key that alone is larger stays.
+func (l *DeadLetter) Fit(bytes int) {
+	const perText = 10 // of a length, at most
+	room := bytes - len(l.Cause) - len(l.Detail) - len(l.Group) - len(l.Topic) - len(l.Subscription) - len(l.Key) - 256
+	headers := 0
+	for i := range l.Headers {
+		headers += len(l.Headers[i].Key) + len(l.Headers[i].Value) + 2*perText
+	}
+	if headers > room {
+		l.Headers, l.Detail = nil, l.Detail+"; the headers were too large to be kept"
+	} else {
+		room -= headers
+	}
+	if len(l.Value) > room {
+		l.Value, l.Detail = l.Value[:max(room, 0)], l.Detail+"; the value was too large to be kept whole"
+	}
+}
+
 // Header is one Kafka record header.
 type Header struct {
 	Key   string `avro:"key" json:"key"`

@@ -13,6 +13,7 @@ import (
 	"github.com/lovoo/goka"
 
 	"civicbus/codecs"
+	"civicbus/internal/pseudonym"
 	"civicbus/topology"
 )
 
@@ -43,7 +44,7 @@ type Group[Row, Cmd any] struct {
 
 // Callback handles one command record: a dead letter if it is none, else one answer, and the row if it changed.
 func (g *Group[Row, Cmd]) Callback(ctx goka.Context, msg any) {
-	if !g.Key(ctx.Key()) {
+	if !g.keyed(ctx.Key()) {
 		g.dead(ctx, msg, causeMalformed, "the key is not one of this table")
 		return
 	}
@@ -145,33 +146,26 @@ const (
 	causeUnknownSchema = "unknown_schema"
 )
 
+// keyed says whether a key can be one of the table's: a national id never is, whatever it looks like.
+func (g *Group[Row, Cmd]) keyed(key string) bool { return g.Key(key) && !pseudonym.HoldsHetu(key) }
+
 // dead emits the record as a dead letter. detail is for people and holds no personal data. A key that cannot be a row's key
 // does not become the dead letter's key, only part of its value.
 func (g *Group[Row, Cmd]) dead(ctx goka.Context, msg any, cause, detail string) {
 	value, _ := msg.([]byte)
-	room := MaxRowBytes - len(detail) - len(ctx.Key())
-	headers := sorted(ctx.Headers())
-	for _, header := range headers {
-		room -= len(header.Key) + len(header.Value) + 16 // two lengths, at most
-	}
-	if room < 0 {
-		headers, room, detail = nil, MaxRowBytes-len(ctx.Key()), detail+"; the headers were too large to be kept"
-	}
-	if len(value) > room {
-		value, detail = value[:max(room, 0)], detail+"; the value was too large to be kept whole"
-	}
 	letter := codecs.DeadLetter{
 		Cause: cause, Detail: detail, Group: g.Name,
 		Topic: string(ctx.Topic()), Partition: ctx.Partition(), Offset: ctx.Offset(),
-		Key: []byte(ctx.Key()), Value: value, Headers: headers, At: codecs.Millis(g.Env.Clock()),
+		Key: []byte(ctx.Key()), Value: value, Headers: sorted(ctx.Headers()), At: codecs.Millis(g.Env.Clock()),
 	}
+	letter.Fit(MaxRowBytes)
 	bytes, err := g.Env.Records.DeadLetter.Encode(&letter)
 	if err != nil {
 		ctx.Fail(err)
 		return
 	}
 	key := ctx.Key()
-	if !g.Key(key) {
+	if !g.keyed(key) {
 		key = Position(string(ctx.Topic()), ctx.Partition(), ctx.Offset())
 	}
 	ctx.Emit(goka.Stream(topology.DeadLetters.Name), key, bytes)

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+	"strings"
 	"time"
 
 	"civicbus/codecs"
@@ -28,6 +29,10 @@ const (
 	UnknownSchema = "unknown_schema" // the registry does not know the schema id
 	RowUnreadable = "row_unreadable" // the subject's own row cannot be decoded
 )
+
+// maxBytes bounds an event record and the dead letter of one, with room for what is added to it on its way. Admission lets in
+// less (900 KiB of value); what is larger was written past it, and would fail the transaction that hands it on, for ever.
+const maxBytes = topology.MaxRecordBytes - 64<<10
 
 // Env is what these groups need of the process they run in. Everything in it is safe for concurrent use.
 type Env struct {
@@ -62,6 +67,13 @@ func Read(env *Env, ctx goka.Context, kind string, msg any) (r *Record, outcome,
 	r = &Record{Env: env, Ctx: ctx, Kind: kind}
 	r.Value, _ = msg.([]byte)
 	h := ctx.Headers()
+	size := len(r.Value)
+	for name, v := range h {
+		size += len(name) + len(v)
+	}
+	if size > maxBytes {
+		return r, Malformed, "it is larger than any event that admission lets in"
+	}
 	var err error
 	if r.Envelope, err = codecs.ParseEnvelope(func(name string) []byte { return h[name] }); err != nil {
 		return r, Malformed, err.Error()
@@ -101,7 +113,7 @@ func Follows(ctx goka.Context) int64 {
 // Decision begins the record's decision.
 func (r *Record) Decision(outcome string) *codecs.Decision {
 	d := &codecs.Decision{Kind: r.Kind, Topic: string(r.Ctx.Topic()), Partition: r.Ctx.Partition(), Offset: r.Ctx.Offset(), Follows: Follows(r.Ctx),
-		DecidedAt: codecs.Millis(r.Env.Now()), EventType: r.Envelope.Type, Source: r.Envelope.Source, Role: r.Envelope.Role, Outcome: outcome,
+		DecidedAt: codecs.Millis(r.Env.Now()), EventType: text(r.Envelope.Type), Source: text(r.Envelope.Source), Role: text(r.Envelope.Role), Outcome: outcome,
 		ProfileVersion: r.Envelope.ProfileVersion}
 	if r.Envelope.ID != "" && r.Envelope.Source != "" {
 		d.LifeEventID = r.Env.Keys.LifeEvent(r.Envelope.Source, r.Envelope.ID)
@@ -118,31 +130,57 @@ func (r *Record) Decide(d *codecs.Decision) {
 	if err != nil {
 		r.Ctx.Fail(err) // a struct of ours that does not fit our own schema is a bug
 	}
-	r.Env.Emit(r.Ctx, &kgo.Record{Topic: topology.Decisions.Name, Key: []byte(r.Ctx.Key()), Value: value})
+	r.Env.Emit(r.Ctx, &kgo.Record{Topic: topology.Decisions.Name, Key: r.key(), Value: value})
 	if r.Env.Seen != nil {
 		r.Env.Seen(r.Kind, d.Outcome)
 	}
 }
 
+// MaxLetterBytes bounds what a dead letter keeps of its record: what a topic takes, less room for the rest of the letter. Only
+// what was written past admission can be larger.
+const MaxLetterBytes = topology.MaxRecordBytes - 32<<10
+
 // Bury writes the record as a dead letter, whole; subscription names the one that it could not be delivered to, empty: all.
 func (r *Record) Bury(cause, detail, subscription string) {
 	letter := codecs.DeadLetter{Cause: cause, Detail: detail, Group: r.Kind, Topic: string(r.Ctx.Topic()), Partition: r.Ctx.Partition(),
 		Offset: r.Ctx.Offset(), Subscription: subscription, Key: []byte(r.Ctx.Key()), Value: r.Value, At: codecs.Millis(r.Env.Now())}
+	room := MaxLetterBytes - len(letter.Key)
 	for name, v := range r.Ctx.Headers() {
 		if name != kafka.FollowsHeader {
-			letter.Headers = append(letter.Headers, codecs.Header{Key: name, Value: v})
+			letter.Headers = append(letter.Headers, codecs.Header{Key: strings.ToValidUTF8(name, "\uFFFD"), Value: v})
+			room -= 3*len(name) + len(v) + 16 // of a header in Avro: two lengths, at most
 		}
+	}
+	if room < 0 {
+		letter.Headers, room, letter.Detail = nil, MaxLetterBytes-len(letter.Key), letter.Detail+"; the headers are too large to be kept"
+	}
+	if len(letter.Value) > room {
+		letter.Value, letter.Detail = nil, letter.Detail+"; the value is too large to be kept"
+	}
+	if room < 0 {
+		letter.Key = nil
 	}
 	value, err := r.Env.Records.DeadLetter.Encode(&letter)
 	if err != nil {
 		r.Ctx.Fail(err)
 	}
-	key := []byte(r.Ctx.Key())
-	if !pseudonym.IsSubject(r.Ctx.Key()) { // a key that civicbus did not make may hold anything
-		sum := sha256.Sum256(key)
-		key = []byte(hex.EncodeToString(sum[:8]))
+	r.Env.Emit(r.Ctx, &kgo.Record{Topic: topology.DeadLetters.Name, Key: r.key(), Value: value})
+}
+
+// key is the record's key, or a hash of one that civicbus did not make, which may hold anything.
+func (r *Record) key() []byte {
+	if key := r.Ctx.Key(); pseudonym.IsSubject(key) {
+		return []byte(key)
 	}
-	r.Env.Emit(r.Ctx, &kgo.Record{Topic: topology.DeadLetters.Name, Key: key, Value: value})
+	sum := sha256.Sum256([]byte(r.Ctx.Key()))
+	return []byte(hex.EncodeToString(sum[:8]))
+}
+
+// text is a header's value as a decision may hold it: readable by every Avro library, and no longer than admission lets
+// an attribute be.
+func text(v string) string {
+	const most = 1 << 10
+	return strings.ToValidUTF8(v[:min(len(v), most)], "\uFFFD")
 }
 
 // Stopped says whether the session is being stopped: a table then answers nil for rows that it has, and nothing may be

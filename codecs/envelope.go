@@ -2,7 +2,6 @@ package codecs
 
 import (
 	"errors"
-	"fmt"
 	"strconv"
 	"strings"
 )
@@ -58,7 +57,7 @@ func ParseEnvelope(look func(header string) []byte) (Envelope, error) {
 		Role: text(HeaderSubjectRole), Recipient: text(HeaderRecipient), DataSchema: text(HeaderDataSchema), Only: text(HeaderOnly),
 		Organisation: text(HeaderOrganisation), Index: -1}
 	if v := text(HeaderSpecVersion); v != "1.0" {
-		return e, Malformed{What: HeaderSpecVersion, Err: fmt.Errorf("is %q, want 1.0", v)}
+		return e, Malformed{What: HeaderSpecVersion, Err: errors.New("is not 1.0")}
 	}
 	for _, r := range []struct{ name, value string }{{HeaderID, e.ID}, {HeaderSource, e.Source}, {HeaderType, e.Type}, {HeaderSubject, e.Subject}, {HeaderSubjectRole, e.Role}} {
 		if r.value == "" {

@@ -34,6 +34,9 @@ const (
 // less (900 KiB of value); what is larger was written past it, and would fail the transaction that hands it on, for ever.
 const maxBytes = topology.MaxRecordBytes - 64<<10
 
+// maxKeyBytes bounds the key that a dead letter keeps. A subject is shorter by far.
+const maxKeyBytes = 1 << 10
+
 // Env is what these groups need of the process they run in. Everything in it is safe for concurrent use.
 type Env struct {
 	Records    *codecs.Records
@@ -136,30 +139,19 @@ func (r *Record) Decide(d *codecs.Decision) {
 	}
 }
 
-// MaxLetterBytes bounds what a dead letter keeps of its record: what a topic takes, less room for the rest of the letter. Only
-// what was written past admission can be larger.
-const MaxLetterBytes = topology.MaxRecordBytes - 32<<10
-
 // Bury writes the record as a dead letter, whole; subscription names the one that it could not be delivered to, empty: all.
 func (r *Record) Bury(cause, detail, subscription string) {
 	letter := codecs.DeadLetter{Cause: cause, Detail: detail, Group: r.Kind, Topic: string(r.Ctx.Topic()), Partition: r.Ctx.Partition(),
 		Offset: r.Ctx.Offset(), Subscription: subscription, Key: []byte(r.Ctx.Key()), Value: r.Value, At: codecs.Millis(r.Env.Now())}
-	room := MaxLetterBytes - len(letter.Key)
 	for name, v := range r.Ctx.Headers() {
 		if name != kafka.FollowsHeader {
 			letter.Headers = append(letter.Headers, codecs.Header{Key: strings.ToValidUTF8(name, "\uFFFD"), Value: v})
-			room -= 3*len(name) + len(v) + 16 // of a header in Avro: two lengths, at most
 		}
 	}
-	if room < 0 {
-		letter.Headers, room, letter.Detail = nil, MaxLetterBytes-len(letter.Key), letter.Detail+"; the headers are too large to be kept"
+	if len(letter.Key) > maxKeyBytes {
+		letter.Key, letter.Detail = nil, letter.Detail+"; the key was too large to be kept"
 	}
-	if len(letter.Value) > room {
-		letter.Value, letter.Detail = nil, letter.Detail+"; the value is too large to be kept"
-	}
-	if room < 0 {
-		letter.Key = nil
-	}
+	letter.Fit(maxBytes)
 	value, err := r.Env.Records.DeadLetter.Encode(&letter)
 	if err != nil {
 		r.Ctx.Fail(err)

@@ -1,0 +1,248 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"flag"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"civicbus/e2e/realcluster"
+	"civicbus/topology"
+)
+
+var update = flag.Bool("update", false, "write the map into the README anew")
+
+// TestReadmeShowsTheMap compares the README's map with the one that the program prints.
+func TestReadmeShowsTheMap(t *testing.T) {
+	text := document(t, "README.md")
+	before, rest, ok := strings.Cut(text, "-->\n```text\n")
+	shown, after, closed := strings.Cut(rest, "```\n<!-- /topology -->")
+	if !ok || !closed {
+		t.Fatal("README.md: the marks around the map are gone")
+	}
+	if shown == topology.Text() {
+		return
+	}
+	if !*update {
+		t.Fatal("README.md shows another map; look at it, then: go test ./e2e -run TestReadmeShowsTheMap -update")
+	}
+	whole := before + "-->\n```text\n" + topology.Text() + "```\n<!-- /topology -->" + after
+	if err := os.WriteFile(filepath.Join("..", "README.md"), []byte(whole), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestReadmeTour does what the README's tour says, block by block, with the program as it is built now, on an embedded
+// cluster on free ports, and compares what is printed with what the README prints.
+func TestReadmeTour(t *testing.T) {
+	if realcluster.FromEnv() != nil {
+		t.Skip("the tour is on the embedded cluster")
+	}
+	if _, err := exec.LookPath("sh"); err != nil {
+		t.Skip("the tour's blocks are for a shell, and there is none")
+	}
+	t.Parallel()
+	_, rest, ok := strings.Cut(document(t, "README.md"), "\n## A first tour\n")
+	if !ok {
+		t.Fatal("README.md has no tour")
+	}
+	text, _, _ := strings.Cut(rest, "\n## ")
+	r := newTour(t)
+	blocks := fenced(text)
+	ran := 0
+	for i, b := range blocks {
+		var want string
+		if i+1 < len(blocks) && blocks[i+1].language == "text" {
+			want = blocks[i+1].text
+		}
+		switch b.language {
+		case "sh", "python":
+			if r.step(b, want) {
+				ran++
+			}
+		case "text":
+		default:
+			t.Errorf("README.md: a block of the tour is %q: nobody runs it", b.language)
+		}
+		if t.Failed() {
+			return
+		}
+	}
+	if ran < 12 {
+		t.Errorf("only %d blocks of the tour were run", ran)
+	}
+}
+
+// tour is the reader of the README, at a shell.
+type tour struct {
+	t       *testing.T
+	dir     string            // the program, and where it keeps its data
+	env     []string          // of every block
+	address map[string]string // what the README writes for an address -> what it is here
+}
+
+func newTour(t *testing.T) *tour {
+	r := &tour{t: t, dir: t.TempDir(), address: map[string]string{"bin/civicbus": ""}}
+	r.address["bin/civicbus"] = filepath.Join(r.dir, "civicbus")
+	for _, v := range os.Environ() { // this machine's own settings are no part of the tour
+		if name, _, _ := strings.Cut(v, "="); !strings.HasPrefix(name, "CIVICBUS_") && name != "PATH" {
+			r.env = append(r.env, v)
+		}
+	}
+	r.env = append(r.env, "PATH="+r.dir+string(os.PathListSeparator)+os.Getenv("PATH"),
+		"CIVICBUS_EMBEDDED_DATA_DIR="+filepath.Join(r.dir, "civicbus-data"), "CIVICBUS_EMBEDDED_KAFKA_PORT=0", "CIVICBUS_EMBEDDED_REGISTRY_PORT=0")
+	return r
+}
+
+// step runs one block and compares what it prints with want. A block of a client that is not installed here is passed over,
+// which is said, and which is no step.
+func (r *tour) step(b block, want string) bool {
+	r.t.Helper()
+	words := strings.Fields(b.text)
+	switch {
+	case words[0] == "civicbus" && (words[1] == "up" || words[1] == "run"):
+		r.keep(words[1:], want)
+		return true
+	case words[0] == "kcat" && !installed("kcat"), b.language == "python" && !installed("python3", "-c", "import confluent_kafka.schema_registry.avro"):
+		r.t.Logf("passed over, the client is not installed: %s", strings.Join(words[:3], " "))
+		return false
+	}
+	ctx, cancel := context.WithTimeout(r.t.Context(), within)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "sh", "-e")
+	if b.language == "python" {
+		cmd = exec.CommandContext(ctx, "python3", "-")
+	}
+	var out bytes.Buffer
+	cmd.Dir, cmd.Env, cmd.Stdin, cmd.Stdout, cmd.Stderr = "..", r.env, strings.NewReader(r.here(b.text)), &out, &out
+	err := cmd.Run()
+	if got := r.there(out.String()); err != nil || !matches(got, want) {
+		r.t.Errorf("README.md says\n%s\nprints\n%s\nit prints (%v)\n%s", b.text, want, err, got)
+	}
+	return true
+}
+
+// keep starts what runs until it is interrupted, and waits until it is ready. It is interrupted when the tour ends.
+func (r *tour) keep(args []string, want string) {
+	r.t.Helper()
+	for i, a := range args {
+		args[i] = strings.Replace(a, "127.0.0.1:9645", "127.0.0.1:0", 1)
+	}
+	cmd := exec.Command(filepath.Join(r.dir, "civicbus"), args...)
+	said := &logBuffer{}
+	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = "..", append(r.env, "CIVICBUS_LOG_LEVEL=info", "CIVICBUS_HTTP_LISTEN=127.0.0.1:0"), said, said
+	if err := cmd.Start(); err != nil {
+		r.t.Fatal(err)
+	}
+	r.t.Cleanup(func() {
+		_ = cmd.Process.Signal(os.Interrupt)
+		if err := cmd.Wait(); err != nil {
+			r.t.Errorf("civicbus %v: %v\n%s", args, err, said.tail(2000))
+		}
+	})
+	ready := regexp.MustCompile(`(?m)^ready;|msg=ready`)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(within); !ready.MatchString(said.tail(1 << 20)); <-tick.C {
+		if time.Now().After(deadline) {
+			r.t.Fatalf("civicbus %v is not ready within %s:\n%s", args, within, said.tail(4000))
+		}
+	}
+	if want == "" {
+		return
+	}
+	var lines []string // what it prints, without what it logs
+	for line := range strings.Lines(said.tail(1 << 20)) {
+		if !strings.HasPrefix(line, "time=") {
+			lines = append(lines, line)
+		}
+	}
+	got := strings.Join(lines, "")
+	for name, place := range map[string]*regexp.Regexp{"127.0.0.1:9092": regexp.MustCompile(`Kafka +(\S+)`),
+		"127.0.0.1:8081": regexp.MustCompile(`Schema Registry +http://(\S+)`), "127.0.0.1:9644": regexp.MustCompile(`http://(\S+)/metrics`)} {
+		if found := place.FindStringSubmatch(got); found != nil {
+			r.address[name] = found[1]
+		}
+	}
+	r.env = append(r.env, "CIVICBUS_KAFKA_BROKERS="+r.address["127.0.0.1:9092"], "CIVICBUS_REGISTRY_URL=http://"+r.address["127.0.0.1:8081"])
+	if got := r.there(got); !matches(got, want) {
+		r.t.Errorf("README.md says that civicbus %v prints\n%s\nit prints\n%s", args, want, got)
+	}
+}
+
+// here puts the addresses of this run in the place of the README's, there does the reverse.
+func (r *tour) here(text string) string {
+	for name, address := range r.address {
+		text = strings.ReplaceAll(text, name, address)
+	}
+	return text
+}
+
+func (r *tour) there(text string) string {
+	for name, address := range r.address {
+		text = strings.ReplaceAll(text, address, name)
+	}
+	return strings.ReplaceAll(text, filepath.Join(r.dir, "civicbus-data"), "civicbus-data")
+}
+
+func installed(name string, args ...string) bool {
+	if len(args) == 0 {
+		_, err := exec.LookPath(name)
+		return err == nil
+	}
+	return exec.Command(name, args...).Run() == nil
+}
+
+// matches compares what is printed with what a document says is. In the document … stands for anything on a line, and a
+// line with nothing else for any lines; how wide a table's columns are does not matter.
+func matches(got, want string) bool {
+	var pattern strings.Builder
+	pattern.WriteString(`\A`)
+	for line := range strings.Lines(want) {
+		line = strings.TrimRight(line, "\n ")
+		if line == "…" {
+			pattern.WriteString(`(?:.*\n)*?`)
+			continue
+		}
+		parts := strings.Split(line, "…")
+		for i, p := range parts {
+			words := regexp.MustCompile(` {2,}`).Split(p, -1)
+			for j, w := range words {
+				words[j] = regexp.QuoteMeta(w)
+			}
+			parts[i] = strings.Join(words, ` {2,}`)
+		}
+		pattern.WriteString(strings.Join(parts, `.*`) + ` *\n`)
+	}
+	pattern.WriteString(`\z`)
+	return want == "" || regexp.MustCompile(pattern.String()).MatchString(got)
+}
+
+func TestMatches(t *testing.T) {
+	for _, c := range []struct {
+		got, want string
+		same      bool
+	}{
+		{"a\n", "a\n", true},
+		{"a\nb\n", "a\n", false},
+		{"b\n", "a\n", false},
+		{"x=1 y\n", "x=… y\n", true},
+		{"x=1 z\n", "x=… y\n", false},
+		{"a\nb\nc\n", "a\n…\nc\n", true},
+		{"a\nc\n", "a\n…\nc\n", true},
+		{"a\nb\n", "a\n…\nc\n", false},
+		{"a    b\n", "a  b\n", true},
+		{"a b\n", "a  b\n", false},
+		{"anything\n", "", true},
+	} {
+		if matches(c.got, c.want) != c.same {
+			t.Errorf("%q as %q: want %t", c.got, c.want, c.same)
+		}
+	}
+}

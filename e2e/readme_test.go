@@ -88,7 +88,7 @@ type tour struct {
 }
 
 func newTour(t *testing.T) *tour {
-	r := &tour{t: t, dir: t.TempDir(), address: map[string]string{"bin/civicbus": ""}}
+	r := &tour{t: t, dir: t.TempDir(), address: map[string]string{}}
 	r.address["bin/civicbus"] = filepath.Join(r.dir, "civicbus")
 	for _, v := range os.Environ() { // this machine's own settings are no part of the tour
 		if name, _, _ := strings.Cut(v, "="); !strings.HasPrefix(name, "CIVICBUS_") && name != "PATH" {
@@ -185,10 +185,11 @@ func (r *tour) here(text string) string {
 }
 
 func (r *tour) there(text string) string {
+	text = strings.ReplaceAll(text, filepath.Join(r.dir, "civicbus-data"), "civicbus-data")
 	for name, address := range r.address {
 		text = strings.ReplaceAll(text, address, name)
 	}
-	return strings.ReplaceAll(text, filepath.Join(r.dir, "civicbus-data"), "civicbus-data")
+	return text
 }
 
 func installed(name string, args ...string) bool {

@@ -148,7 +148,7 @@ func (e *Engine) Options() []goka.ProcessorOption {
 		goka.WithConsumerGroupBuilder(func([]string, string, string) (sarama.ConsumerGroup, error) { return e.join() }),
 		goka.WithProducerBuilder(func([]string, string, func() hash.Hash32) (goka.Producer, error) { return gokaProducer{e}, nil }),
 		goka.WithConsumerSaramaBuilder(func([]string, string) (sarama.Consumer, error) { return e.reader, nil }),
-		goka.WithTopicManagerBuilder(topicManagerBuilder(e.cfg.Connection, e.tables)),
+		goka.WithTopicManagerBuilder(topicManagerBuilder(e.reader, e.tables)),
 		goka.WithStorageBuilder(e.tables.builder()),
 		goka.WithHasher(Hasher),
 		goka.WithNilHandling(goka.NilProcess),

@@ -83,13 +83,16 @@ func (f *feed) push(records []*kgo.Record, next int64) {
 	last := f.next - 1
 	for _, r := range records {
 		m := &sarama.ConsumerMessage{Topic: f.topic, Partition: f.partition, Offset: r.Offset, Key: r.Key, Value: r.Value, Timestamp: r.Timestamp}
+		if r.Attrs.IsControl() && planted == fillerForgotten {
+			continue
+		}
 		if r.Attrs.IsControl() {
 			m.Key, m.Value = []byte(controlKey), nil
 		}
 		f.queue = append(f.queue, m)
 		last = r.Offset
 	}
-	if next-1 > last {
+	if next-1 > last && planted != fillerForgotten {
 		f.queue = append(f.queue, &sarama.ConsumerMessage{Topic: f.topic, Partition: f.partition, Offset: next - 1, Key: []byte(controlKey)})
 	}
 	f.next = max(next, last+1)

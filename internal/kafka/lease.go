@@ -52,5 +52,8 @@ func (l *lease) oldest(p int32) time.Time {
 // fresh says whether partition p may decide now, and the confirmation that it would decide on.
 func (l *lease) fresh(p int32) (time.Time, bool) {
 	t := l.oldest(p)
+	if planted == leaseUnchecked {
+		return t, true
+	}
 	return t, time.Since(t) < l.age
 }

@@ -25,7 +25,10 @@ func (e *Engine) takeOver(ctx context.Context, a *assignment) error {
 	for {
 		p, err := newProducer(ctx, e.cfg.Connection, e.group, e.group+"."+e.cfg.Instance, e.cfg.TxnTimeout, e.cfg.Interval)
 		if err == nil {
-			if err = e.replaceOffsets(ctx, a); err == nil {
+			if planted != offsetsKept {
+				err = e.replaceOffsets(ctx, a)
+			}
+			if err == nil {
 				e.mu.Lock()
 				e.prod = p
 				e.mu.Unlock()
@@ -66,7 +69,10 @@ func (e *Engine) replaceOffsets(ctx context.Context, a *assignment) error {
 			return err
 		}
 		for k, q := range a.queues {
-			if o, ok := got[k]; ok && o >= 0 {
+			switch o, ok := got[k]; {
+			case !ok:
+				return fmt.Errorf("fetch the committed offset of %s/%d: no answer", k.topic, k.partition)
+			case o >= 0:
 				q.replace(o)
 			}
 		}
@@ -114,6 +120,9 @@ func (s *session) offsets(b *batch) map[string]map[int32]int64 {
 			m[k.topic] = map[int32]int64{}
 		}
 		m[k.topic][k.partition] = q.follows
+		if planted == offsetsPolled {
+			m[k.topic][k.partition] = q.records[len(q.records)-1].Offset + 1
+		}
 	}
 	return m
 }

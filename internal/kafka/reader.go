@@ -234,7 +234,10 @@ func (r *reader) request(leader int32) (*kmsg.FetchRequest, []*feed) {
 	req.MinBytes = 1
 	req.MaxBytes = fetchBytes
 	req.IsolationLevel = 1 // read_committed
-	req.SessionEpoch = -1  // no fetch session
+	if planted == readsUncommitted {
+		req.IsolationLevel = 0
+	}
+	req.SessionEpoch = -1 // no fetch session
 	var feeds []*feed
 	for topic, ps := range r.feeds {
 		t := kmsg.NewFetchRequestTopic()
@@ -311,8 +314,12 @@ func (r *reader) take(f *feed, p *kmsg.FetchResponseTopicPartition, at time.Time
 		r.mu.Unlock()
 		return
 	}
+	isolation := kgo.ReadCommitted()
+	if planted == readsUncommitted {
+		isolation = kgo.ReadUncommitted()
+	}
 	part, next := kgo.ProcessFetchPartition(kgo.ProcessFetchPartitionOpts{
-		KeepControlRecords: true, Offset: f.next, IsolationLevel: kgo.ReadCommitted(), Topic: f.topic, Partition: f.partition,
+		KeepControlRecords: true, Offset: f.next, IsolationLevel: isolation, Topic: f.topic, Partition: f.partition,
 	}, p, kgo.DefaultDecompressor(), nil)
 	if part.Err != nil {
 		f.fail(fmt.Errorf("read %s/%d at offset %d: %w", f.topic, f.partition, f.next, part.Err))

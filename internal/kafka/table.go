@@ -140,7 +140,7 @@ func (t *table) write(key string, value []byte) error {
 		t.mu.Unlock()
 		return fmt.Errorf("write %s/%d: %w", t.topic, t.partition, errTableClosed)
 	}
-	if t.own && t.recovered {
+	if t.own && t.recovered && planted != overlayEarly {
 		if t.overlay == nil {
 			t.overlay = map[string][]byte{}
 		}

@@ -20,14 +20,10 @@ type topicManager struct {
 
 const adminTimeout = 30 * time.Second
 
-func topicManagerBuilder(c Connection, tables *tables) goka.TopicManagerBuilder {
-	return func([]string) (goka.TopicManager, error) {
-		cl, err := c.Client()
-		if err != nil {
-			return nil, err
-		}
-		return &topicManager{kadm.NewClient(cl), tables}, nil
-	}
+// topicManagerBuilder's managers ask through the reader's client: goka never closes the ones that its views have, so a client
+// of their own would be left behind by each restart of a group.
+func topicManagerBuilder(r *reader, tables *tables) goka.TopicManagerBuilder {
+	return func([]string) (goka.TopicManager, error) { return &topicManager{r.admin, tables}, nil }
 }
 
 // Partitions lists a topic's partition numbers, ascending; a topic that is not there is an error that says what to do.
@@ -96,8 +92,5 @@ func (m *topicManager) GetOffset(topic string, partition int32, at int64) (int64
 	return o.Offset, m.tables.ends(topic, partition, o.Offset)
 }
 
-// Close closes the client.
-func (m *topicManager) Close() error {
-	m.admin.Close()
-	return nil
-}
+// Close does nothing: the client is the reader's.
+func (m *topicManager) Close() error { return nil }

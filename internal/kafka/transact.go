@@ -115,6 +115,9 @@ func (s *session) ready(k tp, q *queue) (at time.Time, ok bool) {
 
 // finished waits until goka has finished with the batch; false when it did not before the limit.
 func (s *session) finished(b *batch, limit <-chan time.Time) bool {
+	if planted == commitsEarly {
+		return true
+	}
 	select {
 	case <-b.done:
 		// A callback that ran while the session was being stopped may have been told that a table is empty.
@@ -135,6 +138,9 @@ func (s *session) end(b *batch) error {
 	cancel()
 	if err != nil {
 		return s.lost(b, fmt.Errorf("flush: %w", err))
+	}
+	if planted == gateOpen {
+		b.produceLate()
 	}
 	if err := b.failure(); err != nil {
 		return s.failed(b, err)
@@ -175,14 +181,7 @@ func (s *session) end(b *batch) error {
 
 func (s *session) committed(b *batch) {
 	e := s.e
-	last := b.tableOffsets()
-	if e.table != "" {
-		for _, t := range e.tables.all(e.table) {
-			if l, ok := last[t.partition]; ok {
-				t.apply(l)
-			}
-		}
-	}
+	e.applyOverlays(b)
 	n := 0
 	for k, q := range s.a.queues {
 		n += q.head
@@ -229,7 +228,9 @@ func (s *session) giveBack(b *batch, cause string, why error) {
 	s.e.aborted(cause)
 	b.cancel()
 	for _, q := range s.a.queues {
-		q.rewind()
+		if planted != queueKept {
+			q.rewind()
+		}
 	}
 	s.e.dropOverlays()
 	s.e.setBatch(nil)
@@ -242,6 +243,9 @@ func (s *session) lost(b *batch, err error) error {
 	e.aborted("unknown")
 	slow := false
 	if b != nil {
+		if planted == overlayAssumed {
+			e.applyOverlays(b)
+		}
 		slow = time.Since(b.started) > e.cfg.TxnTimeout // the coordinator has fenced us itself, to abort what took too long
 		e.abandon(b)
 	} else {
@@ -305,8 +309,18 @@ func (e *Engine) dropProducer() {
 	}
 }
 
+// applyOverlays makes a committed batch's writes to the group's table part of its rows.
+func (e *Engine) applyOverlays(b *batch) {
+	last := b.tableOffsets()
+	for _, t := range e.tables.all(e.table) {
+		if l, ok := last[t.partition]; ok {
+			t.apply(l)
+		}
+	}
+}
+
 func (e *Engine) dropOverlays() {
-	if e.table != "" {
+	if e.table != "" && planted != overlayKept {
 		for _, t := range e.tables.all(e.table) {
 			t.drop()
 		}

@@ -108,6 +108,9 @@ func (p *producer) addOffsets(ctx context.Context, m member, offsets map[string]
 	}
 	req := kmsg.NewPtrTxnOffsetCommitRequest()
 	req.TransactionalID, req.ProducerID, req.ProducerEpoch, req.Group = txid, id, epoch, p.group
+	if planted == memberUnnamed {
+		m = member{generation: -1}
+	}
 	req.Generation, req.MemberID = m.generation, m.id
 	if m.instance != "" {
 		req.InstanceID = &m.instance

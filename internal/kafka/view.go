@@ -45,7 +45,7 @@ func NewView(c Connection, age time.Duration, log *slog.Logger, changed func(tab
 	for _, t := range topics {
 		view, err := goka.NewView(nil, goka.Table(t), new(codec.Bytes),
 			goka.WithViewConsumerSaramaBuilder(func([]string, string) (sarama.Consumer, error) { return r, nil }),
-			goka.WithViewTopicManagerBuilder(topicManagerBuilder(c, v.tables)),
+			goka.WithViewTopicManagerBuilder(topicManagerBuilder(r, v.tables)),
 			goka.WithViewStorageBuilder(v.tables.builder()),
 			goka.WithViewHasher(Hasher),
 			goka.WithViewAutoReconnect(),

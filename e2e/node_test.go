@@ -101,7 +101,7 @@ const nodeEnv = "CIVICBUS_E2E_NODE"
 type settings struct {
 	Brokers           []string
 	Registry          string
-	BusKey            []byte
+	BusKey, AuditKey  []byte
 	Shape             topology.Shape
 	LeaseAge, Session time.Duration
 	Instance          string
@@ -111,7 +111,7 @@ type settings struct {
 // runApart starts a node in another process; the end of the test kills it if nobody stopped it before.
 func (b *bus) runApart(instance string, parts ...string) *process {
 	b.t.Helper()
-	spec, err := json.Marshal(settings{Brokers: b.cfg.Connection.Brokers, Registry: b.cfg.Registry.URL, BusKey: b.cfg.BusKey, Shape: b.cfg.Shape,
+	spec, err := json.Marshal(settings{Brokers: b.cfg.Connection.Brokers, Registry: b.cfg.Registry.URL, BusKey: b.cfg.BusKey, AuditKey: b.cfg.AuditKey, Shape: b.cfg.Shape,
 		LeaseAge: b.cfg.LeaseAge, Session: b.cfg.Session, Instance: instance, Parts: parts})
 	b.must(err)
 	self, err := os.Executable()
@@ -167,7 +167,7 @@ func runHere(spec string) error {
 	if err := json.Unmarshal([]byte(spec), &s); err != nil {
 		return err
 	}
-	n, err := app.Connect(ctx, app.Config{Connection: kafka.Connection{Brokers: s.Brokers}, Registry: codecs.RegistryConfig{URL: s.Registry}, BusKey: s.BusKey,
+	n, err := app.Connect(ctx, app.Config{Connection: kafka.Connection{Brokers: s.Brokers}, Registry: codecs.RegistryConfig{URL: s.Registry}, BusKey: s.BusKey, AuditKey: s.AuditKey,
 		Shape: s.Shape, Replicas: 1, LeaseAge: s.LeaseAge, Session: s.Session, Instance: s.Instance, Parts: s.Parts,
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))})
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 // becomes a dead letter, not an error that stops the processor (goka stops on a codec error).
 var raw = new(codec.Bytes)
 
-// Callbacks holds one goka callback per input topic of a group.
+// Callbacks holds one goka callback per input topic of a group, and one for its loop.
 type Callbacks map[string]goka.ProcessCallback
 
 // Build turns a group of the map into a goka graph. A missing or surplus callback is an error: a topic that nobody
@@ -25,8 +25,14 @@ func Build(g Group, callbacks Callbacks) (*goka.GroupGraph, error) {
 		}
 		edges = append(edges, goka.Input(goka.Stream(s.Name), raw, cb))
 	}
-	if len(callbacks) != len(g.In) {
-		return nil, fmt.Errorf("build group %s: %d callbacks for %d inputs", g.Name, len(callbacks), len(g.In))
+	for _, s := range g.loops() {
+		if callbacks[s.Name] == nil {
+			return nil, fmt.Errorf("build group %s: no callback for its loop %s", g.Name, s.Name)
+		}
+		edges = append(edges, goka.Loop(raw, callbacks[s.Name]))
+	}
+	if n := len(g.In) + len(g.loops()); len(callbacks) != n {
+		return nil, fmt.Errorf("build group %s: %d callbacks for %d inputs", g.Name, len(callbacks), n)
 	}
 	for _, j := range g.Join {
 		edges = append(edges, goka.Join(goka.Table(TableTopic(j)), raw))

@@ -35,6 +35,7 @@ func Text() string {
 			list("keeps", []string{fmt.Sprintf("%s (%s by %s)", TableTopic(g.Name), g.Table, g.TableKey)})
 		}
 		list("writes", append(names(g.Out), names(g.OutEach)...))
+		list("loops", names(g.loops()))
 	}
 	_ = w.Flush()
 	line("")
@@ -70,7 +71,7 @@ func Mermaid() string {
 	}
 	for _, g := range Groups {
 		box := m.node(g.Name, `["`, `"]`)
-		m.lines(g.In, box, append(slices.Clone(g.Out), g.OutEach...), g.Lookup)
+		m.lines(slices.Concat(g.In, g.loops()), box, slices.Concat(g.Out, g.OutEach, g.loops()), g.Lookup)
 		for _, j := range g.Join {
 			m.add("  %s -. joined .-> %s", m.node(TableTopic(j), `[("`, `")]`), box)
 		}
@@ -121,6 +122,7 @@ func JSON() ([]byte, error) {
 		Record   string   `json:"record,omitempty"`
 		TableKey Key      `json:"tableKey,omitempty"`
 		Writes   []string `json:"writes,omitempty"`
+		Loops    []string `json:"loops,omitempty"`
 	}
 	type stream struct {
 		Name        string `json:"name"`
@@ -136,7 +138,7 @@ func JSON() ([]byte, error) {
 	}
 	for _, g := range Groups {
 		p := part{Name: g.Name, About: g.About, Reads: plain(g.In), Joins: tables(g.Join), LooksUp: tables(g.Lookup),
-			Record: g.Table, TableKey: g.TableKey, Writes: plain(slices.Concat(g.Out, g.OutEach))}
+			Record: g.Table, TableKey: g.TableKey, Writes: plain(slices.Concat(g.Out, g.OutEach)), Loops: plain(g.loops())}
 		if g.Table != "" {
 			p.Table = TableTopic(g.Name)
 		}
@@ -168,7 +170,7 @@ func Streams() []Stream {
 	}
 	add(EventStreams)
 	for _, g := range Groups {
-		add(slices.Concat(g.In, g.Out, g.OutEach))
+		add(slices.Concat(g.In, g.Out, g.OutEach, g.loops()))
 	}
 	for _, e := range Edges {
 		add(slices.Concat(e.In, e.Out))

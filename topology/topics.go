@@ -43,6 +43,7 @@ func Topics(shape Shape) []Topic {
 	for _, g := range Groups {
 		streams(g.In)
 		streams(g.Out)
+		streams(g.loops())
 		if g.Table != "" {
 			add(shape.table(TableTopic(g.Name)))
 		}

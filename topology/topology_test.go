@@ -57,6 +57,18 @@ func TestValidateFindsWhatIsBroken(t *testing.T) {
 			g[0].In = []Stream{stream("other", AnyKey)}
 			return g, e, EventStreams
 		}, "group catalog: input other has any key"},
+		{"loop of another key", func(g []Group, e []Edge) ([]Group, []Edge, []Stream) {
+			g[7].Loop = stream("usage-loop", BySubject)
+			return g, e, EventStreams
+		}, "group usage: its loop is usage-loop, as goka names it, and has the table's key"},
+		{"loop that goka names otherwise", func(g []Group, e []Edge) ([]Group, []Edge, []Stream) {
+			g[7].Loop = stream("usages", BySubscription)
+			return g, e, EventStreams
+		}, "group usage: its loop is usage-loop"},
+		{"loop beside a join", func(g []Group, e []Edge) ([]Group, []Edge, []Stream) {
+			g[7].Join = []string{"consent"}
+			return g, e, EventStreams
+		}, "group usage: it joins by the keys of its inputs"},
 		{"table without a key", func(g []Group, e []Edge) ([]Group, []Edge, []Stream) {
 			g[0].TableKey = ""
 			return g, e, EventStreams

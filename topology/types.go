@@ -20,6 +20,8 @@ const (
 	ByEventType    Key = "event type"
 	ByOrganisation Key = "organisation"
 	BySubscription Key = "subscription"
+	ByRow          Key = "row commanded" // of a command's answer: what the command was keyed by, so it fits any table's key
+	ByChain        Key = "chain"         // one for each partition, which says nothing
 )
 
 // Stream is a Kafka topic that is appended to and expires; a name with a {placeholder} stands for one topic each.
@@ -39,6 +41,7 @@ type Group struct {
 	Lookup   []string // groups whose whole table is held as a view
 	Out      []Stream // outputs
 	OutEach  []Stream // outputs whose topic is named per record
+	Loop     Stream   // what the group sends to itself under the table's key; its inputs may then have other keys
 	Table    string   // record name of its table's rows; empty: owns no table
 	TableKey Key
 }
@@ -52,6 +55,14 @@ type Edge struct {
 
 // TableTopic is the topic of a group's table: goka's own naming.
 func TableTopic(group string) string { return group + "-table" }
+
+// loops is the group's loop, if it has one.
+func (g Group) loops() []Stream {
+	if g.Loop.Name == "" {
+		return nil
+	}
+	return []Stream{g.Loop}
+}
 
 // GroupByName finds a group of the map; ok is false for a name that is not on it.
 func GroupByName(name string) (g Group, ok bool) {

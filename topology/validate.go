@@ -83,7 +83,7 @@ func (c *check) streamsOf(who string, all []Stream) {
 
 func (c *check) group(g Group) {
 	who := "group " + g.Name
-	c.streamsOf(who, slices.Concat(g.In, g.Out, g.OutEach))
+	c.streamsOf(who, slices.Concat(g.In, g.Out, g.OutEach, g.loops()))
 	if len(g.In) == 0 {
 		c.fault("%s: it has no input", who)
 	}
@@ -117,11 +117,21 @@ func (c *check) keys(who string, g Group) {
 	if (g.Table == "") != (g.TableKey == "") {
 		c.fault("%s: a table has a record and a key, or the group has none", who)
 	}
+	if g.Loop.Name != "" { // rows are met through the loop alone
+		if g.Loop.Name != g.Name+"-loop" || g.Loop.Key != g.TableKey {
+			c.fault("%s: its loop is %s-loop, as goka names it, and has the table's key", who, g.Name)
+		}
+		if len(g.Join) > 0 {
+			c.fault("%s: it joins by the keys of its inputs and keeps rows by those of its loop", who)
+		}
+		return
+	}
 	stateful := g.Table != "" || len(g.Join) > 0
 	for _, s := range g.In {
 		switch {
 		case stateful && s.Key == AnyKey:
 			c.fault("%s: input %s has any key, so no row belongs to its records", who, s.Name)
+		case s.Key == ByRow:
 		case key == "":
 			key = s.Key
 		case s.Key != key:

@@ -26,7 +26,12 @@ func nodeConfig(cfg *config.Config, key []byte, log *slog.Logger, parts []string
 	if key == nil {
 		return app.Config{}, usage(errors.New("no bus key is configured: keys.bus_key_file names a file of at least 32 bytes"))
 	}
-	return app.Config{Connection: connection(cfg, warnings(log)), Registry: reg, BusKey: key, Replicas: cfg.Kafka.Replication,
+	audit, err := auditKey(cfg, key, embedded)
+	if err != nil {
+		return app.Config{}, err
+	}
+	return app.Config{Connection: connection(cfg, warnings(log)), Registry: reg, BusKey: key, AuditKey: audit, Replicas: cfg.Kafka.Replication,
+		Heads: cfg.Audit.HeadInterval, HeadsFile: cfg.Audit.HeadFile,
 		Shape:    topology.Shape{Partitions: cfg.Kafka.Partitions, Compact: !embedded}, // the embedded broker's compaction cannot be trusted with transactions yet
 		LeaseAge: cfg.Lease.Age, Interval: cfg.Engine.Interval, TxnTimeout: cfg.Engine.TransactionTimeout,
 		Instance: cfg.Engine.InstanceID, Parts: parts, Logger: log}, nil
@@ -109,7 +114,11 @@ func newRun() *cobra.Command {
 			return fmt.Errorf("read the bus key: %w", err)
 		}
 		log := logger(cmd, cfg)
-		nc, err := nodeConfig(cfg, key, log, names, false)
+		embedded, err := onEmbedded(cmd)
+		if err != nil {
+			return err
+		}
+		nc, err := nodeConfig(cfg, key, log, names, embedded)
 		if err != nil {
 			return err
 		}
@@ -117,11 +126,6 @@ func newRun() *cobra.Command {
 		if passing {
 			nc.Instance = newInstance()
 		}
-		embedded, err := onEmbedded(cmd)
-		if err != nil {
-			return err
-		}
-		nc.Shape.Compact = !embedded
 		n, err := app.Connect(cmd.Context(), nc)
 		if err != nil {
 			return err

@@ -10,6 +10,7 @@ import (
 
 	"civicbus/codecs"
 	"civicbus/internal/admin"
+	"civicbus/internal/app"
 	"civicbus/internal/config"
 	"civicbus/internal/kafka"
 
@@ -62,6 +63,17 @@ func busKey(cfg *config.Config) ([]byte, error) {
 		return nil, nil
 	}
 	return key, err
+}
+
+// auditKey reads the audit key; on an embedded cluster it is derived from the bus key when none is configured. nil: none.
+func auditKey(cfg *config.Config, busKey []byte, embedded bool) ([]byte, error) {
+	switch {
+	case cfg.Keys.AuditKeyFile != "":
+		return config.ReadSecret(cfg.Keys.AuditKeyFile)
+	case embedded && busKey != nil:
+		return app.DeriveAuditKey(busKey)
+	}
+	return nil, nil
 }
 
 // busKeyPath is where an embedded cluster keeps its bus key.

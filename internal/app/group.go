@@ -10,6 +10,7 @@ import (
 
 	"civicbus/codecs"
 	"civicbus/internal/kafka"
+	"civicbus/processors/audit"
 	"civicbus/processors/catalog"
 	"civicbus/processors/command"
 	"civicbus/processors/consent"
@@ -18,6 +19,7 @@ import (
 	"civicbus/processors/router"
 	"civicbus/processors/subscription"
 	"civicbus/processors/trust"
+	"civicbus/processors/usage"
 	"civicbus/topology"
 
 	"github.com/lovoo/goka"
@@ -128,8 +130,40 @@ func (g *group) callbacks(v *views) (topology.Callbacks, func(*kgo.Record) bool,
 		return profile.New(events).Callbacks(), wait.record, nil
 	case topology.Router.Name:
 		return router.New(router.Env{Env: events, Projection: n.projections.find, Refused: n.outlets.refused}).Callbacks(), wait.event, nil
+	case topology.Audit.Name:
+		keys, err := audit.NewKeys(n.cfg.AuditKey)
+		if err != nil {
+			return nil, nil, err
+		}
+		return audit.New(audit.Env{Records: n.records, Keys: keys, Now: n.cfg.Now, Partitions: n.cfg.Shape.Partitions,
+			Row: g.ownRow, SetRow: g.setOwnRow}).Callbacks(), wait.record, nil
+	case topology.Usage.Name:
+		return usage.New(usage.Env{Records: n.records, Partitions: n.cfg.Shape.Partitions}).Callbacks(), wait.record, nil
 	}
 	return nil, nil, fmt.Errorf("start group %s: it has no processor", g.def.Name)
+}
+
+// errStopped says that the group has no engine any more.
+var errStopped = errors.New("the group is stopped")
+
+func (g *group) ownRow(partition int32, key string) ([]byte, error) {
+	g.mu.Lock()
+	e := g.engine
+	g.mu.Unlock()
+	if e == nil {
+		return nil, errStopped
+	}
+	return e.OwnRow(partition, key)
+}
+
+func (g *group) setOwnRow(partition int32, key string, row []byte) error {
+	g.mu.Lock()
+	e := g.engine
+	g.mu.Unlock()
+	if e == nil {
+		return errStopped
+	}
+	return e.SetOwnRow(partition, key, row)
 }
 
 // emit adds a record to the transaction that the callback's own record is in.

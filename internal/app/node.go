@@ -7,6 +7,8 @@ package app
 
 import (
 	"context"
+	"crypto/hkdf"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -16,6 +18,7 @@ import (
 
 	"civicbus/codecs"
 	"civicbus/internal/admission"
+	"civicbus/internal/audit"
 	"civicbus/internal/kafka"
 	"civicbus/internal/pseudonym"
 	"civicbus/topology"
@@ -29,6 +32,7 @@ type Config struct {
 	Connection kafka.Connection
 	Registry   codecs.RegistryConfig
 	BusKey     []byte // at least 32 bytes
+	AuditKey   []byte // at least 32 bytes, for parts audit and heads; nil: derived from the bus key if tables are not compacted, which is on an embedded cluster alone
 	Shape      topology.Shape
 	Replicas   int16         // of topics that the node creates for subscribers and sources; 1
 	LeaseAge   time.Duration // 500 ms
@@ -37,6 +41,8 @@ type Config struct {
 	Session    time.Duration // 10 s
 	Instance   string        // unique among live nodes; the same after a restart
 	Parts      []string      // groups and edges to run; empty: all
+	Heads      time.Duration // between two signed heads of a chain of the audit log; 1 minute
+	HeadsFile  string        // signed heads are appended to it too; empty: to the topic alone
 	Now        func() time.Time
 	Logger     *slog.Logger
 	Metrics    *prometheus.Registry // nil: one of its own
@@ -49,6 +55,7 @@ type Config struct {
 const (
 	PartRelay    = "relay"
 	PartKeepers  = "keepers" // creates subscribers' and sources' topics, activates subscriptions
+	PartHeads    = "heads"   // signs how far the audit log's chains have come
 	settleTime   = 10 * time.Second
 	connectLimit = 30 * time.Second
 )
@@ -59,7 +66,17 @@ func Parts() []string {
 	for _, g := range topology.Groups {
 		all = append(all, g.Name)
 	}
-	return append(all, PartRelay, PartKeepers)
+	return append(all, PartRelay, PartKeepers, PartHeads)
+}
+
+// DeriveAuditKey makes an audit key out of a bus key, for an embedded cluster alone: whoever has its bus key has its broker's
+// files too, so a key of its own would protect nothing more. HKDF-SHA256 (RFC 5869).
+func DeriveAuditKey(busKey []byte) ([]byte, error) {
+	key, err := hkdf.Key(sha256.New, busKey, nil, "civicbus embedded audit key", 32)
+	if err != nil {
+		return nil, fmt.Errorf("derive the audit key: %w", err)
+	}
+	return key, nil
 }
 
 // Node is one running process of civicbus.
@@ -76,7 +93,8 @@ type Node struct {
 	outlets     *outlets
 	metrics     *metrics
 	groups      []*group
-	edges       *edges // nil when none is run
+	edges       *edges        // nil when none is run
+	notary      *audit.Notary // nil when it is not run
 	ctx         context.Context
 	cancel      context.CancelFunc
 }
@@ -92,6 +110,16 @@ func Connect(ctx context.Context, cfg Config) (*Node, error) {
 	}
 	n := &Node{cfg: cfg, log: cfg.Logger, conn: cfg.Connection, records: codecs.NewRecords(), metrics: newMetrics(cfg.Metrics)}
 	var err error
+	if slices.Contains(cfg.Parts, PartHeads) || slices.Contains(cfg.Parts, topology.Audit.Name) {
+		keys, err := audit.NewKeys(cfg.AuditKey)
+		if err != nil {
+			return nil, fmt.Errorf("run %s and %s: %w (keys.audit_key_file)", topology.Audit.Name, PartHeads, err)
+		}
+		if slices.Contains(cfg.Parts, PartHeads) {
+			n.notary = audit.NewNotary(audit.NotaryConfig{Connection: cfg.Connection, Records: n.records, Keys: keys, Interval: cfg.Heads, File: cfg.HeadsFile,
+				Now: cfg.Now, Logger: n.log})
+		}
+	}
 	if n.keys, err = pseudonym.NewKeys(cfg.BusKey); err != nil {
 		return nil, err
 	}
@@ -151,6 +179,12 @@ func (c *Config) defaults() error {
 			return fmt.Errorf("run %q: there is no such group or edge, want some of %v", p, Parts())
 		}
 	}
+	if c.AuditKey == nil && !c.Shape.Compact {
+		var err error
+		if c.AuditKey, err = DeriveAuditKey(c.BusKey); err != nil {
+			return err
+		}
+	}
 	if c.Now == nil {
 		c.Now = time.Now
 	}
@@ -167,7 +201,7 @@ func (c *Config) defaults() error {
 func (n *Node) Run(ctx context.Context) error {
 	defer n.Close()
 	var wg sync.WaitGroup
-	errs := make(chan error, len(n.groups)+1)
+	errs := make(chan error, len(n.groups)+3)
 	run := func(f func(context.Context) error) {
 		wg.Add(1)
 		go func() {
@@ -183,6 +217,9 @@ func (n *Node) Run(ctx context.Context) error {
 	}
 	if n.edges != nil {
 		run(n.edges.run)
+	}
+	if n.notary != nil {
+		run(n.notary.Run)
 	}
 	wg.Wait()
 	close(errs)

@@ -23,6 +23,7 @@ type Config struct {
 	Engine   Engine   `koanf:"engine"`
 	HTTP     HTTP     `koanf:"http"`
 	Keys     Keys     `koanf:"keys"`
+	Audit    Audit    `koanf:"audit"`
 	Embedded Embedded `koanf:"embedded"`
 	Log      Log      `koanf:"log"`
 
@@ -124,6 +125,19 @@ type Keys struct {
 	// subject off from its past. Default empty: the embedded cluster makes one in its data directory; any other cluster
 	// needs one.
 	BusKeyFile string `koanf:"bus_key_file" usage:"file of the key for pseudonyms (32 bytes or more)"`
+	// AuditKeyFile holds the key under which the audit log is written and its heads are signed, at least 32 bytes. It must
+	// not be where the brokers are: who has both can write the log anew. Default empty: on the embedded cluster it is derived
+	// from the bus key; any other cluster needs one for parts audit and heads.
+	AuditKeyFile string `koanf:"audit_key_file" usage:"file of the key for the audit log (32 bytes or more), kept away from the brokers"`
+}
+
+// Audit is how the audit log's heads are signed.
+type Audit struct {
+	// HeadInterval is the time between two signed heads of a chain that goes on. Default 1m.
+	HeadInterval time.Duration `koanf:"head_interval" usage:"time between two signed heads of a chain of the audit log"`
+	// HeadFile is a file that signed heads are appended to, beside their topic: kept away from the brokers, it shows what is cut
+	// off there. Default none.
+	HeadFile string `koanf:"head_file" usage:"file that signed heads of the audit log are appended to"`
 }
 
 // Embedded is the cluster that `civicbus up` runs in its own process.
@@ -159,6 +173,7 @@ func Defaults(embedded bool) *Config {
 		Registry: Registry{URL: "http://127.0.0.1:8081"},
 		Lease:    Lease{Age: 500 * time.Millisecond},
 		Engine:   Engine{Interval: 20 * time.Millisecond, TransactionTimeout: 5 * time.Second},
+		Audit:    Audit{HeadInterval: time.Minute},
 		HTTP:     HTTP{Listen: "127.0.0.1:9644"},
 		Embedded: Embedded{DataDir: "civicbus-data", Host: "127.0.0.1", KafkaPort: 9092, RegistryPort: 8081},
 		Log:      Log{Level: "info", Format: Text},

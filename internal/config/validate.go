@@ -24,6 +24,8 @@ func (c *Config) Validate() error {
 	f.between("engine.transaction_timeout", c.Engine.TransactionTimeout, time.Second, time.Minute)
 	f.address("http.listen", c.HTTP.Listen, 0)
 	f.file("keys.bus_key_file", c.Keys.BusKeyFile)
+	f.file("keys.audit_key_file", c.Keys.AuditKeyFile)
+	f.between("audit.head_interval", c.Audit.HeadInterval, 100*time.Millisecond, 24*time.Hour)
 	c.Embedded.validate(&f)
 	f.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	f.oneOf("log.format", c.Log.Format, Text, JSON)

@@ -1,0 +1,87 @@
+package audit
+
+import (
+	"fmt"
+	"slices"
+
+	"civicbus/codecs"
+)
+
+// Cover shows from the decisions' follows that no record of an event stream was passed over: each decision covers the
+// offsets from its follows up to and with its own record, and together they must cover one stretch of each partition, once.
+// Gaps between follows and the record are no records (transaction markers, aborted data). Only the groups that decide each
+// record of a stream (profile, router) have a follows. Decisions of one partition may stand in several chains, when a record
+// bore a foreign key, so the whole log is looked at before anything is said. Memory grows with the pieces that do not touch
+// each other yet, which in a log that was written in order are few.
+type Cover struct {
+	streams map[stream][]stretch
+	twice   map[stream]int64 // offset of the first record that was decided twice, by what comes first in the log
+}
+
+type stream struct {
+	kind, topic string
+	partition   int32
+}
+
+// stretch is a half-open interval of offsets.
+type stretch struct{ from, to int64 }
+
+// NewCover begins with nothing.
+func NewCover() *Cover { return &Cover{streams: map[stream][]stretch{}, twice: map[stream]int64{}} }
+
+// Add takes one entry of a whole chain.
+func (c *Cover) Add(e *codecs.AuditEntry) {
+	if e.Kind == "command" || e.Kind == "unreadable" || e.Follows < 0 || e.Part > 0 {
+		return
+	}
+	k := stream{e.Kind, e.Topic, e.Partition}
+	s := stretch{e.Follows, e.Offset + 1}
+	all := c.streams[k]
+	i, _ := slices.BinarySearchFunc(all, s, func(a, b stretch) int {
+		switch {
+		case a.to < b.from:
+			return -1
+		case a.from > b.from:
+			return 1
+		}
+		return 0
+	})
+	for i > 0 && all[i-1].to >= s.from {
+		i--
+	}
+	j := i
+	for j < len(all) && all[j].from <= s.to {
+		if max(all[j].from, s.from) < min(all[j].to, s.to) {
+			if _, ok := c.twice[k]; !ok {
+				c.twice[k] = e.Offset
+			}
+		}
+		s = stretch{min(s.from, all[j].from), max(s.to, all[j].to)}
+		j++
+	}
+	c.streams[k] = slices.Replace(all, i, j, s)
+}
+
+// Findings lists what the decisions leave out or have twice, one line a partition of a stream at most of each.
+func (c *Cover) Findings() []Finding {
+	var all []Finding
+	for k, stretches := range c.streams {
+		if at, ok := c.twice[k]; ok {
+			all = append(all, Finding{Kind: Twice, Detail: fmt.Sprintf("%s/%d: the record at offset %d, or one right before it, was decided twice (%s)", k.topic, k.partition, at, k.kind)})
+		}
+		if len(stretches) > 1 {
+			all = append(all, Finding{Kind: Undecided, Detail: fmt.Sprintf("%s/%d: no decision about the records from offset %d to %d (%s)",
+				k.topic, k.partition, stretches[0].to, stretches[1].from-1, k.kind)})
+		}
+	}
+	slices.SortFunc(all, func(a, b Finding) int {
+		switch {
+		case a.Detail < b.Detail:
+			return -1
+		case a.Detail > b.Detail:
+			return 1
+		}
+		return 0
+	})
+	return all
+}

@@ -176,5 +176,13 @@ func text(v string) string {
 }
 
 // Stopped says whether the session is being stopped: a table then answers nil for rows that it has, and nothing may be
-// concluded from that. What the callback did is not committed.
-func Stopped(ctx goka.Context) bool { return ctx.Context().Err() != nil }
+// concluded from that. It then also keeps goka from committing the record: the callback returns at once, and the next owner
+// handles it again.
+func Stopped(ctx goka.Context) bool {
+	err := ctx.Context().Err()
+	if err == nil {
+		return false
+	}
+	ctx.DeferCommit()(err)
+	return true
+}

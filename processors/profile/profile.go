@@ -107,7 +107,10 @@ func (g *Group) command(ctx goka.Context, msg any) {
 	if err != nil {
 		return // the consent group, whose command it is, makes it a dead letter
 	}
-	if cmd.Kind == "erase" && ctx.Value() != nil && !event.Stopped(ctx) {
+	if cmd.Kind != "erase" {
+		return
+	}
+	if row := ctx.Value(); !event.Stopped(ctx) && row != nil {
 		ctx.Delete()
 	}
 }

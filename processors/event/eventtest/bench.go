@@ -80,6 +80,7 @@ type Context struct {
 	With    goka.Headers
 	Joined  []byte // row of the joined table
 	Stopped context.Context
+	Held    []error // what deferred commits were called with
 }
 
 type rest = goka.Context // under another name, so that it does not collide with its own method Context
@@ -91,6 +92,11 @@ func (c *Context) Key() string              { return c.Of }
 func (c *Context) Headers() goka.Headers    { return c.With }
 func (c *Context) Context() context.Context { return c.Stopped }
 func (c *Context) Value() any               { return nil }
+
+// DeferCommit keeps what the callback says of it.
+func (c *Context) DeferCommit() func(error) { return func(err error) { c.Held = append(c.Held, err) } }
+
+// Join gives the row; nil for none.
 func (c *Context) Join(goka.Table) any {
 	if c.Joined == nil {
 		return nil

@@ -59,8 +59,9 @@ const (
 	registerSite = "https://dvv.fi"
 )
 
-// smallWorld is that part of the example world. Its subscriptions need no second person, which the stories show.
-func (b *bus) smallWorld() *examples.World {
+// smallWorld is that part of the example world, changed before it is loaded. Its subscriptions need no second person, which
+// the stories show.
+func (b *bus) smallWorld(change ...func(*examples.World)) *examples.World {
 	b.t.Helper()
 	all, err := examples.Load()
 	b.must(err)
@@ -85,6 +86,9 @@ func (b *bus) smallWorld() *examples.World {
 		slices.Sort(o.PreApproved)
 		o.PreApproved = slices.Compact(o.PreApproved)
 		w.Organisations = append(w.Organisations, o)
+	}
+	for _, c := range change {
+		c(w)
 	}
 	b.load(w)
 	return w

@@ -32,7 +32,7 @@ Every setting is a key of the configuration file, an environment variable and a 
 	hideSettings(root)
 	root.AddCommand(
 		newCatalog(), newTrust(), newSubscription(), newConsent(), newSubject(),
-		newPublish(), newTail(), newDeadLetters(), newLag(),
+		newPublish(), newTail(), newDeadLetters(), newLag(), newAudit(),
 		newTopics(), newSchemas(), newTopology(), newConfig(), newVersion(),
 	)
 	root.AddCommand(parts()...)

@@ -3,6 +3,8 @@ package e2e
 import (
 	"testing"
 	"time"
+
+	"civicbus/topology"
 )
 
 // TestScale goes from one node to three and back to one while events flow: nothing is lost, nothing comes twice, and what
@@ -12,7 +14,7 @@ func TestScale(t *testing.T) {
 	b.run("edge", "relay", "keepers")
 	a := b.run("a", groups()...)
 	b.smallWorld()
-	who := people(0, 2500)
+	who := people(0, 2000)
 	var grants []*order
 	for _, p := range who[:20] {
 		grants = append(grants, b.grantPost(p))
@@ -24,9 +26,14 @@ func TestScale(t *testing.T) {
 	l.await()
 	a.ready()
 
-	tables := []string{"catalog-table", "trust-table", "subscription-table", "consent-table", "profile-table"}
+	var tables []string
+	for _, g := range topology.Groups {
+		if g.Table != "" {
+			tables = append(tables, topology.TableTopic(g.Name))
+		}
+	}
 	held, before := a.Loaded(), b.ends(tables...)
-	stop := l.flow(20*time.Millisecond, 2, who[18:24])
+	stop := l.flow(50*time.Millisecond, 2, who[18:24])
 	defer stop()
 	l.more(50)
 	n, c := b.run("b", groups()...), b.run("c", groups()...)
@@ -43,11 +50,9 @@ func TestScale(t *testing.T) {
 
 	written, reread := b.ends(tables...)-before, a.Loaded()-held
 	t.Logf("table records: %d before, %d written during the cycle, %d re-read by the node that stayed", before, written, reread)
-	if reread > written {
-		t.Errorf("the node that stayed re-read %d table records over the cycle, want at most the %d that were written meanwhile", reread, written)
-	}
-	if before < 2*written {
-		t.Errorf("%d records were written during the cycle to tables that held %d: the bound shows nothing", written, before)
+	// Without what it kept it would read at least all that was there before, and again at each of the rebalances.
+	if reread > written || reread > before/4 {
+		t.Errorf("the node that stayed re-read %d table records over the cycle, want at most the %d that were written meanwhile, and far less than the %d before", reread, written, before)
 	}
 }
 

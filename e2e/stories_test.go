@@ -2,6 +2,9 @@ package e2e
 
 import (
 	"encoding/json"
+	"fmt"
+	"io/fs"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -25,6 +28,35 @@ func TestStories(t *testing.T) {
 			}
 		})
 	}
+	b.sub("no national id outside the data", func() {
+		ids := b.nationalIDs()
+		if len(ids) < 15 {
+			b.t.Errorf("the stories have %d national ids: are they found?", len(ids))
+		}
+		a := b.publish("hus.fi", []byte(`{"specversion":"1.0","id":"`+ids[0]+`","source":"https://hus.fi","type":"fi.dvv.person.birth","data":{"child":{"id":"`+ids[1]+`"}}}`))[0]
+		for _, id := range ids {
+			if a.Status == admission.Accepted || strings.Contains(fmt.Sprint(a), id) {
+				b.t.Errorf("the answer to a bad event: %s, or it holds a national id", a.Status)
+			}
+		}
+		b.noTrace(nil, ids...)
+	})
+}
+
+// nationalIDs are all that stand in the example world.
+func (b *bus) nationalIDs() []string {
+	b.t.Helper()
+	var ids []string
+	b.must(fs.WalkDir(examples.FS, ".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		text, err := examples.FS.ReadFile(path)
+		ids = append(ids, regexp.MustCompile(`\b\d{6}[-+A-FU-Y]9\d\d[0-9A-Y]\b`).FindAllString(string(text), -1)...)
+		return err
+	}))
+	slices.Sort(ids)
+	return slices.Compact(ids)
 }
 
 func (b *bus) tell(w *examples.World, step examples.Step) {

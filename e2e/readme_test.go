@@ -115,15 +115,17 @@ func (r *tour) step(b block, want string) bool {
 	}
 	ctx, cancel := context.WithTimeout(r.t.Context(), within)
 	defer cancel()
+	var out, rest bytes.Buffer
 	cmd := exec.CommandContext(ctx, "sh", "-e")
+	cmd.Stderr = &out // the README shows both, in their order
 	if b.language == "python" {
 		cmd = exec.CommandContext(ctx, "python3", "-")
+		cmd.Stderr = &rest // what librdkafka logs
 	}
-	var out bytes.Buffer
-	cmd.Dir, cmd.Env, cmd.Stdin, cmd.Stdout, cmd.Stderr = "..", r.env, strings.NewReader(r.here(b.text)), &out, &out
+	cmd.Dir, cmd.Env, cmd.Stdin, cmd.Stdout = "..", r.env, strings.NewReader(r.here(b.text)), &out
 	err := cmd.Run()
 	if got := r.there(out.String()); err != nil || !matches(got, want) {
-		r.t.Errorf("README.md says\n%s\nprints\n%s\nit prints (%v)\n%s", b.text, want, err, got)
+		r.t.Errorf("README.md says\n%s\nprints\n%s\nit prints (%v)\n%s%s", b.text, want, err, got, rest.String())
 	}
 	return true
 }
@@ -140,17 +142,25 @@ func (r *tour) keep(args []string, want string) {
 	if err := cmd.Start(); err != nil {
 		r.t.Fatal(err)
 	}
+	ended := make(chan struct{})
+	var left error // how it ended
+	go func() { left = cmd.Wait(); close(ended) }()
 	r.t.Cleanup(func() {
 		_ = cmd.Process.Signal(os.Interrupt)
-		if err := cmd.Wait(); err != nil {
-			r.t.Errorf("civicbus %v: %v\n%s", args, err, said.tail(2000))
+		if <-ended; left != nil {
+			r.t.Errorf("civicbus %v: %v\n%s", args, left, said.tail(2000))
 		}
 	})
 	ready := regexp.MustCompile(`(?m)^ready;|msg=ready`)
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.Now().Add(within); !ready.MatchString(said.tail(1 << 20)); <-tick.C {
-		if time.Now().After(deadline) {
+	limit := time.After(within)
+	for !ready.MatchString(said.String()) {
+		select {
+		case <-tick.C:
+		case <-ended:
+			r.t.FailNow() // the clean-up says why
+		case <-limit:
 			r.t.Fatalf("civicbus %v is not ready within %s:\n%s", args, within, said.tail(4000))
 		}
 	}
@@ -158,7 +168,7 @@ func (r *tour) keep(args []string, want string) {
 		return
 	}
 	var lines []string // what it prints, without what it logs
-	for line := range strings.Lines(said.tail(1 << 20)) {
+	for line := range strings.Lines(said.String()) {
 		if !strings.HasPrefix(line, "time=") {
 			lines = append(lines, line)
 		}

@@ -105,7 +105,11 @@ func newRun() *cobra.Command {
 			"topics apply. Start it as often as there is work: the instances share the partitions. With engine.instance_id a restart\n"+
 			"moves no partition; without one the process leaves its groups when it stops.", app.Parts())}
 	cmd.RunE = func(cmd *cobra.Command, names []string) error {
-		cfg, err := load(cmd, false)
+		embedded, err := onEmbedded(cmd)
+		if err != nil {
+			return err
+		}
+		cfg, err := load(cmd, embedded) // beside civicbus up, its defaults hold
 		if err != nil {
 			return err
 		}
@@ -114,10 +118,6 @@ func newRun() *cobra.Command {
 			return fmt.Errorf("read the bus key: %w", err)
 		}
 		log := logger(cmd, cfg)
-		embedded, err := onEmbedded(cmd)
-		if err != nil {
-			return err
-		}
 		nc, err := nodeConfig(cfg, key, log, names, embedded)
 		if err != nil {
 			return err

@@ -3,12 +3,14 @@
 package kafka
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
 	"math/rand/v2"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kfake"
@@ -23,6 +25,7 @@ type nic struct {
 	rng   *rand.Rand
 	wires map[*wire]struct{}
 	state nicState
+	lie   bool // the next end of a transaction is carried out and answered with an error
 }
 
 type nicState int
@@ -100,6 +103,17 @@ type wire struct {
 	nic  *nic
 	once sync.Once
 	shut chan struct{}
+	lied atomic.Pointer[[4]byte] // correlation id of the request that will be answered with an error
+}
+
+// endTxnKey is the API key of EndTxn: bytes 4 and 5 of a request, after its size; bytes 8 to 11 are its correlation id, with
+// which the answer begins (after its size).
+const endTxnKey = 26
+
+func (n *nic) lieOnce() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.lie = true
 }
 
 // Write loses what it is given in a hole: the broker never sees the request.
@@ -111,12 +125,30 @@ func (w *wire) Write(p []byte) (int, error) {
 	case hole:
 		return len(p), nil
 	}
+	if len(p) > 12 && p[4] == 0 && p[5] == endTxnKey {
+		w.nic.mu.Lock()
+		if w.nic.lie {
+			w.nic.lie = false
+			id := [4]byte(p[8:12])
+			w.lied.Store(&id)
+		}
+		w.nic.mu.Unlock()
+	}
 	return w.Conn.Write(p)
 }
 
 // Read may lose an answer to a request that the broker has carried out.
 func (w *wire) Read(p []byte) (int, error) {
 	n, err := w.Conn.Read(p)
+	if n > 0 {
+		time.Sleep(w.nic.latency())
+	}
+	if id := w.lied.Load(); id != nil {
+		if at := bytes.Index(p[:n], id[:]); at >= 0 && n >= at+11 { // the id, no tags, the throttle time, the error
+			w.lied.Store(nil)
+			p[at+9], p[at+10] = 0xff, 0xff // UNKNOWN_SERVER_ERROR
+		}
+	}
 	for w.nic.now() == hole {
 		select {
 		case <-w.shut:

@@ -42,13 +42,14 @@ type plan struct {
 	records int           // most in a transaction
 	tick    time.Duration // between two bursts of inputs
 	gap     time.Duration // longest time between two events
-	slow    bool          // some callbacks take long
+	slow    int           // of 200 callbacks, so many take 1.2 s
+	focus   int           // every other event is this one of strike; -1: none
 }
 
 func newPlan(seed uint64, events int) plan {
 	r := rand.New(rand.NewPCG(seed, 1))
 	return plan{seed: seed, nodes: 1 + r.IntN(3), brokers: 1 + r.IntN(3), events: events, records: []int{1, 7, 50, 1000}[r.IntN(4)],
-		tick: time.Duration(100+r.IntN(400)) * time.Millisecond, gap: []time.Duration{3, 8, 20}[r.IntN(3)] * time.Second, slow: r.IntN(3) == 0}
+		tick: time.Duration(100+r.IntN(400)) * time.Millisecond, gap: []time.Duration{3, 8, 20}[r.IntN(3)] * time.Second, slow: max(r.IntN(3)-1, 0), focus: -1}
 }
 
 // chaos is a cluster, the nodes of one group on it, what they are given, and the model of what they must do with it.
@@ -239,16 +240,16 @@ func (c *chaos) boot(id string) *chaosNode {
 	var mu sync.Mutex
 	graph := goka.DefineGroup(chaosGroup,
 		goka.Input(chaosIn, new(codec.Bytes), func(ctx goka.Context, msg any) {
-			decided := time.Now()
 			mu.Lock()
 			x := slowly.IntN(200)
 			mu.Unlock()
-			rule, _ := ctx.Lookup(chaosRules, "rule").([]byte)
-			if c.slow && x == 0 {
+			if x < c.slow {
 				time.Sleep(1200 * time.Millisecond)
 			} else if x < 10 {
 				time.Sleep(time.Duration(x) * time.Millisecond)
 			}
+			decided := time.Now()
+			rule, _ := ctx.Lookup(chaosRules, "rule").([]byte)
 			var count uint64
 			if b, ok := ctx.Value().([]byte); ok {
 				count = binary.BigEndian.Uint64(b)

@@ -39,7 +39,8 @@ func (s *session) enqueue(fetches kgo.Fetches) bool {
 		return false
 	}
 	fetches.EachError(func(topic string, partition int32, err error) {
-		if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		var group *kgo.ErrGroupSession // logged where it happened: groupErrors
+		if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) || errors.As(err, &group) {
 			return
 		}
 		if s.stop(tp{topic, partition}, err) {

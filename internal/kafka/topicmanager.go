@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sort"
 	"time"
@@ -14,16 +15,17 @@ import (
 // topicManager answers goka's questions about topics. It creates none: every topic has a wanted configuration, which
 // `topics apply` sets (topics.go), and a topic that goka made by itself would keep its data for an hour.
 type topicManager struct {
+	reader *reader
 	admin  *kadm.Client
 	tables *tables
 }
 
-const adminTimeout = 30 * time.Second
+const adminTimeout = 15 * time.Second
 
 // topicManagerBuilder's managers ask through the reader's client: goka never closes the ones that its views have, so a client
 // of their own would be left behind by each restart of a group.
 func topicManagerBuilder(r *reader, tables *tables) goka.TopicManagerBuilder {
-	return func([]string) (goka.TopicManager, error) { return &topicManager{r.admin, tables}, nil }
+	return func([]string) (goka.TopicManager, error) { return &topicManager{r, r.admin, tables}, nil }
 }
 
 // Partitions lists a topic's partition numbers, ascending; a topic that is not there is an error that says what to do.
@@ -69,27 +71,35 @@ func (m *topicManager) EnsureTopicExists(topic string, n, _ int, _ map[string]st
 // must wait for a transaction that the partition's previous owner was still committing. goka asks both, in this order, each
 // time it begins to read a table partition; a log that does not fit what was read of it before is an error.
 func (m *topicManager) GetOffset(topic string, partition int32, at int64) (int64, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), adminTimeout)
+	ctx, cancel := context.WithTimeout(m.reader.ctx, adminTimeout)
 	defer cancel()
+	o, err := m.list(ctx, topic, partition, at)
+	for again := newBackoff(time.Second); err != nil && again.wait(ctx); { // a leader that moves must not end the processor
+		o, err = m.list(ctx, topic, partition, at)
+	}
+	switch {
+	case err != nil:
+		return 0, fmt.Errorf("list offsets of %s/%d: %w", topic, partition, err)
+	case at == sarama.OffsetOldest:
+		return o, m.tables.starts(topic, partition, o)
+	}
+	return o, m.tables.ends(topic, partition, o)
+}
+
+func (m *topicManager) list(ctx context.Context, topic string, partition int32, at int64) (int64, error) {
 	list := m.admin.ListEndOffsets
 	if at == sarama.OffsetOldest {
 		list = m.admin.ListStartOffsets
 	}
 	offsets, err := list(ctx, topic)
 	if err != nil {
-		return 0, fmt.Errorf("list offsets of %s: %w", topic, err)
+		return 0, err
 	}
 	o, ok := offsets.Lookup(topic, partition)
 	if !ok {
-		return 0, fmt.Errorf("list offsets of %s: no partition %d", topic, partition)
+		return 0, errors.New("there is no such partition")
 	}
-	if o.Err != nil {
-		return 0, fmt.Errorf("list offsets of %s/%d: %w", topic, partition, o.Err)
-	}
-	if at == sarama.OffsetOldest {
-		return o.Offset, m.tables.starts(topic, partition, o.Offset)
-	}
-	return o.Offset, m.tables.ends(topic, partition, o.Offset)
+	return o.Offset, o.Err
 }
 
 // Close does nothing: the client is the reader's.

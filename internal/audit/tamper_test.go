@@ -157,7 +157,7 @@ func TestEverySingleChangeIsFoundAndNamed(t *testing.T) {
 	if f := walk(records, keys, log, heads); f != nil {
 		t.Fatalf("the log as it was written: %s", f)
 	}
-	rng := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // the same changes each time
+	rng := rand.New(rand.NewPCG(1, 2)) // the same changes each time
 	found := map[string]int{}
 	for i := range 10_000 {
 		values, kinds, number := change(rng, log)
@@ -180,7 +180,7 @@ func TestAThirdPartyFindsThemTooAgainstAHead(t *testing.T) {
 	must(t, err)
 	heads := headOf(keys, log)
 	must(t, audit.CheckHead(&heads[0], keys.PublicKey()))
-	rng := rand.New(rand.NewPCG(3, 4)) //nolint:gosec // the same changes each time
+	rng := rand.New(rand.NewPCG(3, 4)) // the same changes each time
 	for i := range 2_000 {
 		values, kinds, number := change(rng, log)
 		if slices.Equal(kinds, []string{audit.Inserted}) && number > int64(len(log)) {
@@ -233,7 +233,7 @@ func TestCoverFindsWhatWasNotDecided(t *testing.T) {
 	entry := func(follows, offset int64) *codecs.AuditEntry {
 		return &codecs.AuditEntry{Kind: "router", Topic: "life.address", Follows: follows, Offset: offset}
 	}
-	rng := rand.New(rand.NewPCG(5, 6)) //nolint:gosec // the same order each time
+	rng := rand.New(rand.NewPCG(5, 6)) // the same order each time
 	for range 500 {
 		var all []*codecs.AuditEntry
 		next := int64(rng.IntN(3))

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"strings"
 	"sync"
 	"testing"
@@ -280,7 +281,7 @@ func TestChainKeysBelongToTheirPartitions(t *testing.T) {
 }
 
 func TestShortKeyIsRefused(t *testing.T) {
-	if _, err := NewKeys(make([]byte, MinKeyBytes-1)); err != ErrShortKey {
+	if _, err := NewKeys(make([]byte, MinKeyBytes-1)); !errors.Is(err, ErrShortKey) {
 		t.Error(err)
 	}
 }

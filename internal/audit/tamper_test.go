@@ -26,6 +26,16 @@ var secret = []byte("an audit key for tests, of 32 bytes or more")
 // written is a chain of n entries as the audit group itself writes it, in goka's tester: decisions and results of a few subjects.
 func written(t *testing.T, n int) (*codecs.Records, [][]byte) {
 	t.Helper()
+	records, values := writtenAs(t, n, func(int, *codecs.Decision, *uint64) {})
+	if len(values) != n {
+		t.Fatalf("%d entries, want %d", len(values), n)
+	}
+	return records, values
+}
+
+// writtenAs is written with decisions, and what the engine says that each follows, as change makes them.
+func writtenAs(t *testing.T, n int, change func(i int, d *codecs.Decision, follows *uint64)) (*codecs.Records, [][]byte) {
+	t.Helper()
 	records := codecs.NewRecords()
 	must(t, records.BindLocal())
 	keys, err := writer.NewKeys(secret)
@@ -46,15 +56,19 @@ func written(t *testing.T, n int) (*codecs.Records, [][]byte) {
 	offsets := map[string]uint64{}
 	for i := range n {
 		topic, subject := topology.Decisions.Name, fmt.Sprintf("k1.subject-%d", i%5)
-		value, err := records.Decision.Encode(&codecs.Decision{Kind: "router", Topic: "life.address", Offset: int64(i), Follows: int64(i), Outcome: "decided", EventType: "fi.dvv.person.address.changed",
-			Verdicts: []codecs.VerdictItem{{Subscription: "sub-1", Subscriber: "kela.fi", Permit: i%3 > 0, Reason: "rule", Basis: "legal_obligation"}}})
+		decision := codecs.Decision{Kind: "router", Topic: "life.address", Offset: int64(i), Follows: int64(i), Outcome: "decided", EventType: "fi.dvv.person.address.changed",
+			Verdicts: []codecs.VerdictItem{{Subscription: "sub-1", Subscriber: "kela.fi", Permit: i%3 > 0, Reason: "rule", Basis: "legal_obligation"}}}
+		follows := offsets[topic]
+		change(i, &decision, &follows)
+		value, err := records.Decision.Encode(&decision)
 		if i%4 == 3 {
 			topic = topology.CommandResults.Name
+			follows = offsets[topic]
 			value, err = records.CommandResult.Encode(&codecs.CommandResult{Stream: "consent-commands", Kind: "grant", Status: "accepted", Actor: "x", Version: int64(i)})
 		}
 		must(t, err)
 		// The tester counts offsets itself, one count for each topic, from 0 on.
-		k.Consume(topic, subject, value, tester.WithHeaders(goka.Headers{kafka.FollowsHeader: binary.BigEndian.AppendUint64(nil, offsets[topic])}))
+		k.Consume(topic, subject, value, tester.WithHeaders(goka.Headers{kafka.FollowsHeader: binary.BigEndian.AppendUint64(nil, follows)}))
 		offsets[topic]++
 	}
 	var values [][]byte
@@ -67,9 +81,6 @@ func written(t *testing.T, n int) (*codecs.Records, [][]byte) {
 	}
 	cancel()
 	must(t, <-ended)
-	if len(values) != n {
-		t.Fatalf("%d entries, want %d", len(values), n)
-	}
 	return records, values
 }
 
@@ -226,6 +237,40 @@ func TestWhatHasExpiredIsNotMissing(t *testing.T) {
 		if f := c.Finding(); (f == nil) != (expired >= 4) {
 			t.Errorf("expired up to %d: %v", expired, f)
 		}
+	}
+}
+
+// A record of the group's inputs that it never saw is found, though the chain is whole.
+func TestWhatWasNotAuditedIsFound(t *testing.T) {
+	keys, err := audit.NewKeys(secret)
+	must(t, err)
+	records, log := writtenAs(t, 10, func(i int, _ *codecs.Decision, follows *uint64) {
+		if i == 6 {
+			*follows += 2
+		}
+	})
+	if f := walk(records, keys, log, headOf(keys, log)); f == nil || f.Kind != audit.Unaudited || f.Number != 7 {
+		t.Errorf("%v", f)
+	}
+}
+
+// A decision in several parts is one, and a part of it cannot be lost.
+func TestPartsBelongTogether(t *testing.T) {
+	keys, err := audit.NewKeys(secret)
+	must(t, err)
+	records, log := writtenAs(t, 3, func(i int, d *codecs.Decision, _ *uint64) {
+		for range i % 2 * 20_000 {
+			d.Verdicts = append(d.Verdicts, codecs.VerdictItem{Subscription: "sub-1", Subscriber: "kela.fi"})
+		}
+	})
+	if len(log) < 4 {
+		t.Fatalf("%d entries: nothing was split", len(log))
+	}
+	if f := walk(records, keys, log, headOf(keys, log)); f != nil {
+		t.Errorf("as it was written: %s", f)
+	}
+	if f := walk(records, keys, slices.Delete(slices.Clone(log), 2, 3), nil); f == nil || f.Kind != audit.Removed || f.Number != 3 {
+		t.Errorf("%v", f)
 	}
 }
 

@@ -25,13 +25,14 @@ type arena struct {
 }
 
 const (
-	arenaChunk   = 1 << 20
+	arenaChunk   = 1 << 20  // positions that a chunk takes, and its size but for the first ones of an arena:
+	firstChunk   = 16 << 10 // most tables are small, and a node has hundreds of partitions of them
 	arenaPosBits = 44
 	arenaPosMask = 1<<arenaPosBits - 1
 )
 
 func newArena() *arena {
-	return &arena{seed: maphash.MakeSeed(), slots: make([]uint64, 64), fill: arenaChunk}
+	return &arena{seed: maphash.MakeSeed(), slots: make([]uint64, 64)}
 }
 
 // A row is: uvarint key length, uvarint value length + 1 (0: deleted), key, value.
@@ -116,10 +117,10 @@ func (a *arena) append(key string, value []byte) uint64 {
 		n += binary.PutUvarint(head[n:], uint64(len(value))+1)
 	}
 	need := n + len(key) + len(value)
-	if len(a.chunks) == 0 || a.fill+need > arenaChunk {
+	if len(a.chunks) == 0 || a.fill+need > len(a.chunks[len(a.chunks)-1]) {
 		// Positions count arenaChunk bytes a chunk; a row that is larger than one takes the numbers of several.
 		span := (need + arenaChunk - 1) / arenaChunk
-		big := make([]byte, max(need, arenaChunk))
+		big := make([]byte, max(need, min(arenaChunk, firstChunk<<min(len(a.chunks), 6))))
 		for i := range span {
 			a.chunks = append(a.chunks, big[min(i*arenaChunk, len(big)):])
 		}

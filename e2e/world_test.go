@@ -11,16 +11,6 @@ import (
 	"civicbus/internal/refdata"
 )
 
-// world loads the example world's schemas and reference data, and waits until all is in effect.
-func (b *bus) world() *examples.World {
-	b.t.Helper()
-	w, err := examples.Load()
-	b.must(err)
-	b.load(w)
-	b.inEffect(b.consents(w.Consents...)...)
-	return w
-}
-
 // load puts reference data, consents excepted, in effect.
 func (b *bus) load(w *examples.World) {
 	b.t.Helper()

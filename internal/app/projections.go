@@ -138,7 +138,7 @@ func (p *projections) register(ctx context.Context, t verdict.Target, k projecti
 	switch projection, id, err := shared.Register(ctx, p.registry, t); {
 	case err == nil:
 		r.projection, r.id = projection, id
-	case errors.Is(err, codecs.ErrIncompatible):
+	case errors.Is(err, codecs.ErrIncompatible), errors.Is(err, codecs.ErrInvalidSchema):
 		p.log.Error("projected schema refused: deliveries under it become dead letters", "registry_subject", shared.Subject(t), "error", err)
 	default:
 		return err

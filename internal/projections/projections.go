@@ -17,10 +17,11 @@ func Subject(t verdict.Target) string {
 }
 
 // Register makes the projected schema of a target the newest of its registry subject, or finds it there; id is the one that
-// deliveries carry. codecs.ErrIncompatible says that the registry refuses it; other errors that it is out of reach.
+// deliveries carry. codecs.ErrIncompatible and codecs.ErrInvalidSchema say that there will be none; other errors that the
+// registry is out of reach.
 func Register(ctx context.Context, registry *codecs.Registry, t verdict.Target) (p *codecs.Projection, id int32, err error) {
 	if p, err = t.Writer.Projection(t.Paths); err != nil {
-		return nil, 0, fmt.Errorf("project %s for %s: %w", t.EventType, t.Subscriber, err)
+		return nil, 0, fmt.Errorf("project %s for %s: %w: %w", t.EventType, t.Subscriber, codecs.ErrInvalidSchema, err)
 	}
 	if err := registry.SetCompatibility(ctx, Subject(t), codecs.FullTransitive); err != nil {
 		return nil, 0, err

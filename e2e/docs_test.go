@@ -139,13 +139,13 @@ func anchors(t *testing.T, path string) []string {
 	return list
 }
 
-// TestDocumentedCommands asks the program for each civicbus command in a document's shell blocks: there is such a command,
-// and it knows those flags. What they do is tested elsewhere.
-func TestDocumentedCommands(t *testing.T) {
-	t.Parallel()
-	program := filepath.Join(t.TempDir(), "civicbus")
-	if out, err := exec.Command("go", "build", "-o", program, "civicbus/cmd/civicbus").CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
+// documentedCommands asks the program for each civicbus command in a document's shell blocks: there is such a command, and
+// it knows those flags. What they do is tested elsewhere.
+func documentedCommands(t *testing.T, program string) {
+	t.Helper()
+	settings, err := exec.Command(program, "help", "settings").Output()
+	if err != nil {
+		t.Fatal(err)
 	}
 	called := regexp.MustCompile(`(?m)(?:^|[|(] *)(?:civicbus|go run \./cmd/civicbus) ([^|#)<\n]+)`)
 	flags := regexp.MustCompile(`(?:^| )(--?[a-z][a-z-]*)`)
@@ -169,7 +169,6 @@ func TestDocumentedCommands(t *testing.T) {
 					if err != nil || !strings.Contains(string(out), "civicbus "+words[0]) {
 						t.Errorf("%s: civicbus %s: %v", name, command, err)
 					}
-					settings, _ := exec.Command(program, "help", "settings").Output()
 					known[command] = string(out) + string(settings)
 				}
 				for _, f := range flags.FindAllStringSubmatch(m[1], -1) {

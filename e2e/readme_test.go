@@ -77,6 +77,7 @@ func TestReadmeTour(t *testing.T) {
 	if ran < 12 {
 		t.Errorf("only %d blocks of the tour were run", ran)
 	}
+	t.Run("commands", func(t *testing.T) { documentedCommands(t, filepath.Join(r.dir, "civicbus")) })
 }
 
 // tour is the reader of the README, at a shell.
@@ -109,25 +110,45 @@ func (r *tour) step(b block, want string) bool {
 	case words[0] == "civicbus" && (words[1] == "up" || words[1] == "run"):
 		r.keep(words[1:], want)
 		return true
+	case words[0] == "kcat" && strings.Contains(b.text, "inbox.hus.fi") && !installed("kcat"):
+		r.t.Log("kcat is not installed: its event is published from the command line, for what follows")
+		b.text = "civicbus publish --as hus.fi -f examples/events/birth.json\n"
 	case words[0] == "kcat" && !installed("kcat"), b.language == "python" && !installed("python3", "-c", "import confluent_kafka.schema_registry.avro"):
 		r.t.Logf("passed over, the client is not installed: %s", strings.Join(words[:3], " "))
 		return false
 	}
+	var got, rest string
+	var err error
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		got, rest, err = r.ask(b)
+		if err == nil && matches(got, want) {
+			return true
+		}
+		if changes.MatchString(b.text) || time.Now().After(deadline) {
+			break
+		}
+	}
+	r.t.Errorf("README.md says\n%s\nprints\n%s\nit prints (%v)\n%s%s", b.text, want, err, got, rest)
+	return true
+}
+
+// changes finds blocks that do more than ask. The others may be asked again, until what was done before them shows.
+var changes = regexp.MustCompile(`go build|register|apply|approve|publish|-P|erase|pause|resume|--execute|consumer`)
+
+// ask runs a block once, and returns what it prints.
+func (r *tour) ask(b block) (answer, rest string, err error) {
 	ctx, cancel := context.WithTimeout(r.t.Context(), within)
 	defer cancel()
-	var out, rest bytes.Buffer
+	var out, said bytes.Buffer
 	cmd := exec.CommandContext(ctx, "sh", "-e")
 	cmd.Stderr = &out // the README shows both, in their order
 	if b.language == "python" {
 		cmd = exec.CommandContext(ctx, "python3", "-")
-		cmd.Stderr = &rest // what librdkafka logs
+		cmd.Stderr = &said // what librdkafka logs
 	}
 	cmd.Dir, cmd.Env, cmd.Stdin, cmd.Stdout = "..", r.env, strings.NewReader(r.here(b.text)), &out
-	err := cmd.Run()
-	if got := r.there(out.String()); err != nil || !matches(got, want) {
-		r.t.Errorf("README.md says\n%s\nprints\n%s\nit prints (%v)\n%s%s", b.text, want, err, got, rest.String())
-	}
-	return true
+	err = cmd.Run()
+	return r.there(out.String()), said.String(), err
 }
 
 // keep starts what runs until it is interrupted, and waits until it is ready. It is interrupted when the tour ends.

@@ -100,19 +100,24 @@ type node struct {
 
 func (w *world) start(instance string, change ...func(*kafka.GroupConfig)) *node {
 	w.t.Helper()
-	var e *kafka.Engine
 	graph := goka.DefineGroup(goka.Group(w.group),
 		goka.Input(goka.Stream(w.in), new(codec.Bytes), func(ctx goka.Context, msg any) {
 			n := uint64(0)
 			if b, ok := ctx.Value().([]byte); ok {
 				n = binary.BigEndian.Uint64(b)
 			}
-			rule := e.Row(w.rules, "k0")
+			rule, _ := ctx.Lookup(goka.Table(w.rules), "k0").([]byte)
 			ctx.SetValue(binary.BigEndian.AppendUint64(nil, n+1))
 			ctx.Emit(goka.Stream(w.out), ctx.Key(), []byte(fmt.Sprintf("%s:%d:%s", msg, n+1, rule)))
 		}),
 		goka.Lookup(goka.Table(w.rules), new(codec.Bytes)),
 		goka.Output(goka.Stream(w.out), new(codec.Bytes)), goka.Persist(new(codec.Bytes)))
+	return w.startGraph(instance, graph, change...)
+}
+
+// startGraph runs a group of any graph.
+func (w *world) startGraph(instance string, graph *goka.GroupGraph, change ...func(*kafka.GroupConfig)) *node {
+	w.t.Helper()
 	cfg := kafka.GroupConfig{Connection: w.conn, Graph: graph, Instance: instance, LeaseAge: w.age, Session: 6 * time.Second, Logger: w.log,
 		HoldTable: func(topic string, _ int32) bool {
 			w.mu.Lock()

@@ -177,7 +177,11 @@ func TestReaderConfirms(t *testing.T) {
 	soon(t, "it is confirmed again and again, with nothing new", func() bool { return r.confirmed("t", 0, end).After(before) })
 	held.Store(true)
 	var at time.Time
-	soon(t, "confirmations stop", func() bool { was := at; at = r.confirmed("t", 0, end); return was.Equal(at) && time.Since(at) > 300*time.Millisecond })
+	soon(t, "confirmations stop", func() bool {
+		was := at
+		at = r.confirmed("t", 0, end)
+		return was.Equal(at) && time.Since(at) > 300*time.Millisecond
+	})
 	w.write(kgo.TryCommit, "b")
 	held.Store(false)
 	take(t, pc, hwm(c, "t"))

@@ -139,7 +139,10 @@ func (e *Engine) runSession(ctx context.Context, a *assignment, h sarama.Consume
 	case time.Since(quiet) > quietLimit:
 		return fmt.Errorf("a callback of group %s did not end within %s of its session", e.group, quietLimit)
 	case s.isBroken():
-		return fmt.Errorf("goka gave up a partition of group %s: %w", e.group, errors.Join(cleanup, err))
+		if cleanup == nil {
+			cleanup = errors.New("it gave no reason")
+		}
+		return fmt.Errorf("goka gave up a partition of group %s: %w", e.group, cleanup) // without err: it may say "again"
 	case err != nil:
 		return errors.Join(err, cleanup)
 	}

@@ -4,12 +4,14 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
 	"os/exec"
 	"os/signal"
+	"strconv"
 	"sync"
 	"syscall"
 	"testing"
@@ -148,6 +150,11 @@ func (p *process) stop() {
 func TestMain(m *testing.M) {
 	spec := os.Getenv(nodeEnv)
 	if spec == "" {
+		flag.Parse()
+		if n, err := strconv.Atoi(flag.Lookup("test.parallel").Value.String()); err == nil && n < 5 {
+			// The tests spend their time waiting for what the protocol lets pass, not on work: five clusters at once.
+			_ = flag.Set("test.parallel", "5")
+		}
 		os.Exit(m.Run())
 	}
 	if err := runHere(spec); err != nil {

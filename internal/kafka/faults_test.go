@@ -3,6 +3,7 @@ package kafka_test
 import (
 	"context"
 	"errors"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -289,4 +290,40 @@ func TestOffsetsAreAskedAgain(t *testing.T) {
 	w.start("a")
 	w.publish(w.in, 100, 0)
 	w.exactlyOnce(100, 30*time.Second)
+}
+
+// TestHeldPartitionAndLaterAborts: one partition is held while others commit and abort; nothing of it is lost or passed
+// over, also over a restart (EXACTLY_ONCE point 29).
+func TestHeldPartitionAndLaterAborts(t *testing.T) {
+	w := newWorld(t)
+	c := w.fake()
+	var mu sync.Mutex
+	held := true
+	ready := func(cfg *kafka.GroupConfig) {
+		cfg.Ready = func(r *kgo.Record) bool { mu.Lock(); defer mu.Unlock(); return !held || r.Partition != 0 }
+	}
+	n := w.start("a", ready)
+	w.publish(w.in, 100, 0)
+	mine := 0 // of partition 0
+	for i := range 300 {
+		if kafka.Partition([]byte("k"+strconv.Itoa(i%50)), parts) == 0 {
+			mine++
+		}
+	}
+	w.outputs(100-mine/3, 20*time.Second)
+	c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.TxnOffsetCommit}, Err: kerr.UnknownServerError, Count: 2})
+	w.publish(w.in, 100, 100)
+	if got := len(w.outputs(200-2*mine/3, 20*time.Second)); got != 200-2*mine/3 {
+		t.Fatalf("%d outputs while a partition is held, want %d", got, 200-2*mine/3)
+	}
+	n.stop(t)
+	n = w.start("a", ready)
+	c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.EndTxn}, TopLevel: true, Err: kerr.UnknownServerError, Count: 1})
+	w.publish(w.in, 100, 200)
+	w.outputs(300-mine, 20*time.Second)
+	mu.Lock()
+	held = false
+	mu.Unlock()
+	w.exactlyOnce(300, 30*time.Second)
+	n.stop(t)
 }

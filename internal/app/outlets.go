@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -23,14 +24,15 @@ type outlets struct {
 	admin *kadm.Client
 	log   *slog.Logger
 
-	mu    sync.Mutex
-	known map[string]*outlet
-	wake  chan struct{}
+	mu     sync.Mutex
+	known  map[string]*outlet
+	looked time.Time // when it was last asked and answered
+	wake   chan struct{}
 }
 
 type outlet struct {
 	present bool
-	limit   int       // max.message.bytes
+	limit   int       // max.message.bytes; 0: not told
 	refused string    // why the last write failed; until it is looked at again
 	missed  time.Time // since when it is asked for and absent
 }
@@ -63,6 +65,7 @@ func (o *outlets) run(ctx context.Context) {
 func (o *outlets) look(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
+	began := time.Now()
 	listed, err := o.admin.ListTopics(ctx)
 	if err != nil {
 		return err
@@ -91,14 +94,13 @@ func (o *outlets) look(ctx context.Context) error {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	o.looked = began
 	for name, t := range o.known {
-		if _, ok := limits[name]; !ok {
-			t.present = false
-		}
+		t.present = t.present && slices.Contains(names, name)
 	}
-	for name, limit := range limits {
+	for _, name := range names {
 		t := o.at(name)
-		t.present, t.limit, t.refused, t.missed = true, limit, "", time.Time{}
+		t.present, t.limit, t.refused, t.missed = true, limits[name], "", time.Time{}
 	}
 	return nil
 }
@@ -113,7 +115,8 @@ func (o *outlets) at(topic string) *outlet {
 	return t
 }
 
-// settled says whether it is known that a topic is there, or that it will not come; else it looks.
+// settled says whether it is known that a topic is there, or that it will not come; else it looks. That a cluster which does not
+// answer has not shown the topic says nothing: it would pause every subscription.
 func (o *outlets) settled(topic string) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -124,7 +127,7 @@ func (o *outlets) settled(topic string) bool {
 	if t.missed.IsZero() {
 		t.missed = time.Now()
 	}
-	if time.Since(t.missed) > graceFor {
+	if t.missed.Add(graceFor).Before(o.looked) {
 		return true
 	}
 	select {
@@ -158,7 +161,7 @@ func (o *outlets) failed(topic string, bytes int, err error) {
 	switch {
 	case errors.Is(err, kerr.UnknownTopicOrPartition), errors.Is(err, kerr.UnknownTopicID):
 		t.present = false
-		t.missed = time.Now().Add(-graceFor)
+		t.missed = o.looked.Add(-graceFor - 1)
 	case errors.Is(err, kerr.MessageTooLarge), errors.Is(err, kerr.RecordListTooLarge):
 		t.limit = max(bytes-1, 1)
 	case errors.Is(err, kerr.TopicAuthorizationFailed):

@@ -28,11 +28,19 @@ func TestAnAbsentTopicIsWaitedFor(t *testing.T) {
 		if len(o.wake) != 1 {
 			t.Error("nobody looks for it")
 		}
+		time.Sleep(time.Hour)
+		if o.settled(kelaTopic) {
+			t.Fatal("given up without an answer of the cluster")
+		}
+		o.known = map[string]*outlet{}
+		o.settled(kelaTopic)
 		time.Sleep(graceFor)
+		o.looked = time.Now()
 		if o.settled(kelaTopic) {
 			t.Fatal("given up too soon")
 		}
 		time.Sleep(time.Millisecond)
+		o.looked = time.Now()
 		if !o.settled(kelaTopic) || o.refused(kelaTopic, 1) != router.UndeliverableTopic {
 			t.Errorf("after %s: %q", graceFor, o.refused(kelaTopic, 1))
 		}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -96,7 +95,8 @@ func (o *outlets) look(ctx context.Context) error {
 	defer o.mu.Unlock()
 	o.looked = began
 	for name, t := range o.known {
-		t.present = t.present && slices.Contains(names, name)
+		at, ok := listed[name]
+		t.present = t.present && ok && at.Err == nil
 	}
 	for _, name := range names {
 		t := o.at(name)

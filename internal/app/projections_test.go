@@ -36,7 +36,7 @@ func TestProjectionsAreRegisteredBeforeTheyAreNeeded(t *testing.T) {
 			t.Fatal("found before it is registered")
 		}
 		synctest.Wait()
-		if !p.settled(w.Snapshot, eventtest.Birth, w.Schema) || !p.settled(w.Snapshot, eventtest.Birth, w.Schema) {
+		if first, again := p.settled(w.Snapshot, eventtest.Birth, w.Schema), p.settled(w.Snapshot, eventtest.Birth, w.Schema); !first || !again {
 			t.Fatal("not settled")
 		}
 		got, id := p.at(t, w, eventtest.Kela)

@@ -80,21 +80,40 @@ type Context struct {
 	With    goka.Headers
 	Joined  []byte // row of the joined table
 	Stopped context.Context
-	Held    []error // what deferred commits were called with
+	Held    []error  // what deferred commits were called with
+	Emitted []string // topics, in order
 }
 
 type rest = goka.Context // under another name, so that it does not collide with its own method Context
 
-func (c *Context) Topic() goka.Stream       { return goka.Stream(c.On) }
-func (c *Context) Partition() int32         { return c.Part }
-func (c *Context) Offset() int64            { return c.At }
-func (c *Context) Key() string              { return c.Of }
-func (c *Context) Headers() goka.Headers    { return c.With }
+// Topic is On.
+func (c *Context) Topic() goka.Stream { return goka.Stream(c.On) }
+
+// Partition is Part.
+func (c *Context) Partition() int32 { return c.Part }
+
+// Offset is At.
+func (c *Context) Offset() int64 { return c.At }
+
+// Key is Of.
+func (c *Context) Key() string { return c.Of }
+
+// Headers is With.
+func (c *Context) Headers() goka.Headers { return c.With }
+
+// Context is Stopped.
 func (c *Context) Context() context.Context { return c.Stopped }
-func (c *Context) Value() any               { return nil }
+
+// Value is no row.
+func (c *Context) Value() any { return nil }
 
 // DeferCommit keeps what the callback says of it.
 func (c *Context) DeferCommit() func(error) { return func(err error) { c.Held = append(c.Held, err) } }
+
+// Emit keeps the topic.
+func (c *Context) Emit(topic goka.Stream, _ string, _ any, _ ...goka.ContextOption) {
+	c.Emitted = append(c.Emitted, string(topic))
+}
 
 // Join gives the row; nil for none.
 func (c *Context) Join(goka.Table) any {

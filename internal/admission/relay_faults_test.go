@@ -49,7 +49,7 @@ func TestRelayExactlyOnce(t *testing.T) {
 			old := r
 			old.wires.sever(true)
 			r = b.relay("a")
-			defer old.stop()
+			defer func() { _ = old.stop() }()
 		case 5:
 			if err := r.stop(); err != nil {
 				t.Fatal(err)

@@ -35,7 +35,7 @@ func (p gokaProducer) EmitWithHeaders(topic, key string, value []byte, headers g
 // Close does nothing: the engine owns its clients.
 func (gokaProducer) Close() error { return nil }
 
-// TopicHeader, on a record emitted through goka, names the topic that it is really for: goka's outputs are fixed when a
+// TopicHeader on a record emitted through goka names the topic that it is really for: goka's outputs are fixed when a
 // group is built, subscribers' topics are not. It never reaches Kafka.
 const TopicHeader = "civicbus-topic"
 

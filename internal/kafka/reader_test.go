@@ -336,8 +336,8 @@ func TestFeedRemembersOlderAnswers(t *testing.T) {
 	for i := range 20 {
 		f.answered(start.Add(time.Duration(i)*time.Millisecond), int64(i))
 	}
-	for next, want := range map[int64]time.Duration{100: 19, 19: 19, 15: 15, 12: 12} {
-		if got := f.confirmed(next); !got.Equal(start.Add(want * time.Millisecond)) {
+	for next, want := range map[int64]int{100: 19, 19: 19, 15: 15, 12: 12} {
+		if got := f.confirmed(next); !got.Equal(start.Add(time.Duration(want) * time.Millisecond)) {
 			t.Errorf("applied to %d: confirmed %s after the start, want %d ms", next, got.Sub(start), want)
 		}
 	}

@@ -50,7 +50,7 @@ func (e *Engine) Consume(ctx context.Context, _ []string, h sarama.ConsumerGroup
 		err = e.runSession(ctx, a, h)
 		switch {
 		case ctx.Err() != nil:
-			return nil
+			return nil //nolint:nilerr // goka stops the processor: what failed was stopped
 		case err == nil:
 		case errors.Is(err, errAgain):
 			e.log.Warn("session is set up again", "error", err)
@@ -248,7 +248,7 @@ func (s *session) loop() error {
 	for {
 		s.showLag(time.Now())
 		if s.isOver() || s.ctx.Err() != nil || s.isBroken() { // broken: goka's Cleanup has the error
-			return nil
+			return nil //nolint:nilerr // the session is over, which is no fault of it
 		}
 		if s.retry {
 			s.retry = false
@@ -339,7 +339,14 @@ func (e *Engine) report(err error) {
 	}
 }
 
-func (e *Engine) Pause(map[string][]int32)  {}
+// Pause is goka's to call and never called: the engine pauses by itself.
+func (e *Engine) Pause(map[string][]int32) {}
+
+// Resume is never called, as Pause.
 func (e *Engine) Resume(map[string][]int32) {}
-func (e *Engine) PauseAll()                 {}
-func (e *Engine) ResumeAll()                {}
+
+// PauseAll is never called, as Pause.
+func (e *Engine) PauseAll() {}
+
+// ResumeAll is never called, as Pause.
+func (e *Engine) ResumeAll() {}

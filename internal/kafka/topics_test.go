@@ -2,7 +2,6 @@ package kafka_test
 
 import (
 	"context"
-	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -132,7 +131,7 @@ func TestViewEndsWhenItsTableIsMadeAnew(t *testing.T) {
 	if err := <-done; err == nil || ctx.Err() != nil {
 		t.Fatalf("the view went on: %v", err)
 	} else {
-		t.Log(fmt.Sprintf("%.200s", err.Error()))
+		t.Logf("%.200s", err.Error())
 	}
 	if _, ok := v.Fresh(); ok {
 		t.Fatal("it is still current")

@@ -85,7 +85,7 @@ func (v *View) Run(parent context.Context) error {
 	if parent.Err() != nil {
 		return nil
 	}
-	return errors.Join(append(errs, context.Cause(ctx))...)
+	return errors.Join(errors.Join(errs...), context.Cause(ctx))
 }
 
 // Row returns the row of a key; nil when there is none.

@@ -19,7 +19,7 @@ func Dotted(text string, max int) bool {
 	if text == "" || len(text) > max || strings.Contains(text, "..") {
 		return false
 	}
-	for i := 0; i < len(text); i++ {
+	for i := range len(text) {
 		c := text[i]
 		alphanumeric := c >= 'a' && c <= 'z' || c >= '0' && c <= '9'
 		edge := i == 0 || i == len(text)-1

@@ -27,7 +27,9 @@ func TestChaosFindsFlaws(t *testing.T) {
 				switch f {
 				case leaseUncheckedLate: // a callback that takes long while the tables fall behind
 					p.slow, p.focus = 10, 13
-				case offsetsKept, overlayAssumed:
+				case queueKept, overlayKept, gateOpen: // brokers that answer with errors
+					p.focus = 20
+				case offsetsKept, overlayAssumed: // commits that are carried out and answered with an error
 					p.focus = 14
 				}
 				res := run(t, p)

@@ -12,8 +12,8 @@ import (
 // poison is added to the versions of rules that are written and then aborted: nobody may ever see one.
 const poison = 1_000_000
 
-// model knows what must come out: for each key its inputs in order, counted from 1, each decided on a rule at least as new as
-// the newest one acknowledged at that moment. What breaks it is written down in wrong.
+// model knows what must come out: for each key its inputs in order, counted from 1, each decided on a rule (looked up) and a
+// grant (joined) at least as new as the newest ones acknowledged at that moment. What breaks it is written down in wrong.
 type model struct {
 	age   time.Duration
 	began time.Time
@@ -22,13 +22,19 @@ type model struct {
 	inputs  map[string][]string  // by key, in order
 	pending map[string]time.Time // not yet seen in the output
 	got     map[string]int       // outputs of each key
-	rules   []time.Time          // rules[v]: when version v was first seen in the table by a read_committed reader
+	rules   map[string][]seen    // by key of the table, in order
 	outputs int
 	wrong   []string
 }
 
+// seen is when a read_committed reader of the table itself first saw a version.
+type seen struct {
+	version int
+	at      time.Time
+}
+
 func newModel(age time.Duration) *model {
-	return &model{age: age, began: time.Now(), inputs: map[string][]string{}, pending: map[string]time.Time{}, got: map[string]int{}}
+	return &model{age: age, began: time.Now(), inputs: map[string][]string{}, pending: map[string]time.Time{}, got: map[string]int{}, rules: map[string][]seen{}}
 }
 
 func (m *model) breach(format string, args ...any) {
@@ -45,36 +51,35 @@ func (m *model) publish(key, id string) {
 	m.pending[id] = time.Now()
 }
 
-// rule notes that a read_committed reader of the table saw a version.
-func (m *model) rule(v int) {
+// rule notes that a read_committed reader of a table saw a version.
+func (m *model) rule(key string, v int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if v >= poison {
-		m.breach("an aborted rule was read: %d", v)
+		m.breach("an aborted version of %s was read: %d", key, v)
 		return
 	}
-	for len(m.rules) <= v {
-		m.rules = append(m.rules, time.Now())
-	}
+	m.rules[key] = append(m.rules[key], seen{v, time.Now()})
 }
 
-// acknowledged is the newest version that was acknowledged at t.
-func (m *model) acknowledged(t time.Time) int {
-	v := 0
-	for v+1 < len(m.rules) && !m.rules[v+1].Add(m.age).After(t) {
-		v++
+// acknowledged is the newest version of a key that was acknowledged at t.
+func (m *model) acknowledged(key string, t time.Time) (v int) {
+	for _, s := range m.rules[key] {
+		if !s.at.Add(m.age).After(t) {
+			v = max(v, s.version)
+		}
 	}
 	return v
 }
 
-// output checks one committed output: "id count rule decided node".
+// output checks one committed output: "id count rule grant decided node".
 func (m *model) output(key, value string, offset int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var id, node string
-	var n, rule int
+	var n, rule, grant int
 	var nanos int64
-	if _, err := fmt.Sscanf(value, "%s %d %d %d %s", &id, &n, &rule, &nanos, &node); err != nil {
+	if _, err := fmt.Sscanf(value, "%s %d %d %d %d %s", &id, &n, &rule, &grant, &nanos, &node); err != nil {
 		m.breach("output %q: %v", value, err)
 		return
 	}
@@ -88,8 +93,11 @@ func (m *model) output(key, value string, offset int64) {
 	if want := m.inputs[key]; n > len(want) || want[n-1] != id {
 		m.breach("key %s: count %d is given to %s", key, n, id)
 	}
-	if decided := time.Unix(0, nanos); rule >= poison || rule < m.acknowledged(decided) {
-		m.breach("%s was decided on rule %d at %s, when %d was acknowledged (node %s)", id, rule, decided.Sub(m.began).Round(time.Millisecond), m.acknowledged(decided), node)
+	decided := time.Unix(0, nanos)
+	for name, used := range map[string]int{"rule": rule, key: grant} {
+		if used >= poison || used < m.acknowledged(name, decided) {
+			m.breach("%s was decided on version %d of %s at %s, when %d was acknowledged (node %s)", id, used, name, decided.Sub(m.began).Round(time.Millisecond), m.acknowledged(name, decided), node)
+		}
 	}
 }
 

@@ -84,7 +84,7 @@ func (n *nic) set(state nicState) {
 	}
 	n.mu.Unlock()
 	for _, w := range broken {
-		w.Close()
+		_ = w.Close() // what it broke off is the point
 	}
 }
 

@@ -119,10 +119,11 @@ func (c *chaos) strike(i int) {
 		time.Sleep(time.Second)
 		_ = Leave(context.Background(), c.calm, chaosGroup, "x")
 	case x < 14: // a node's lookups fall behind
-		c.event("hold", "%s", n.id)
-		n.hold(true)
+		table := []string{chaosRules, chaosGrant}[c.rng.IntN(2)]
+		c.event("hold", "%s %s", n.id, table)
+		n.hold(table, true)
 		time.Sleep(pause(6 * time.Second))
-		n.hold(false)
+		n.hold(table, false)
 	case x < 15:
 		c.event("lie", "%s", n.id)
 		n.nic.lieOnce()
@@ -269,11 +270,13 @@ func (c *chaos) shutDown() {
 	c.stop()
 	c.done.Wait()
 	for _, n := range append(c.nodes, c.zombies...) {
-		n.hold(false)
+		n.hold("", false)
 		n.nic.set(cut)
 		n.cancel()
 		if !n.ended {
-			<-n.done
+			if err := <-n.done; err != nil {
+				c.event("ended", "%s: %.300s", n.id, err)
+			}
 		}
 	}
 	c.admin.Close()
@@ -310,7 +313,7 @@ func (c *chaos) dump() string {
 	defer cancel()
 	offsets, err := c.admin.FetchOffsets(ctx, chaosGroup)
 	fmt.Fprintf(&b, "plan %+v\noffsets (error %v):\n", c.plan, err)
-	for _, topic := range []string{chaosIn, chaosOut, chaosTable, chaosRules} {
+	for _, topic := range []string{chaosIn, chaosOut, chaosTable, chaosRules, chaosGrant} {
 		for p := range int32(chaosParts) {
 			committed, _ := offsets.Lookup(topic, p)
 			if i := c.cluster.PartitionInfo(topic, p); i != nil {
@@ -332,8 +335,7 @@ func (c *chaos) dump() string {
 	}
 	c.log.mu.Lock()
 	defer c.log.mu.Unlock()
-	b.WriteString(strings.Join(c.log.lines, "\n"))
-	return b.String()
+	return b.String() + strings.Join(c.log.lines, "\n")
 }
 
 func number(name string, otherwise int) int {

@@ -30,7 +30,8 @@ const (
 	chaosOut   = "out"
 	chaosGroup = "counter"
 	chaosTable = "counter-table"
-	chaosRules = "rules-table"
+	chaosRules = "rules-table"  // looked up
+	chaosGrant = "grants-table" // joined
 )
 
 // plan is what one run does; the same seed gives the same plan, though not the same run.
@@ -49,7 +50,7 @@ type plan struct {
 func newPlan(seed uint64, events int) plan {
 	r := rand.New(rand.NewPCG(seed, 1))
 	p := plan{seed: seed, nodes: 1 + r.IntN(3), brokers: 1 + r.IntN(3), events: events, records: []int{1, 7, 50, 1000}[r.IntN(4)],
-		tick: time.Duration(100+r.IntN(400)) * time.Millisecond, gap: []time.Duration{3, 8, 20}[r.IntN(3)] * time.Second, slow: max(r.IntN(3)-1, 0), focus: -1}
+		tick: time.Duration(100+r.IntN(400)) * time.Millisecond, gap: []time.Duration{3 * time.Second, 8 * time.Second, 20 * time.Second}[r.IntN(3)], slow: max(r.IntN(3)-1, 0), focus: -1}
 	if p.records == 1 { // what one node can do then must be more than it is given
 		p.tick, p.slow = p.tick+400*time.Millisecond, 0
 	}
@@ -86,8 +87,9 @@ type chaosNode struct {
 	done   chan error
 	ended  bool
 
-	mu   sync.Mutex
-	held bool
+	mu    sync.Mutex
+	held  bool
+	table string // what is held
 }
 
 // ring keeps the last lines of what happened, for a run that fails.
@@ -118,7 +120,7 @@ func newChaos(t *testing.T, p plan) *chaos {
 	for i := range ports {
 		ports[i] = 20000 + i
 	}
-	c.cluster, err = kfake.NewCluster(kfake.NumBrokers(p.brokers), kfake.Ports(ports...), kfake.ListenFn(c.net.Listen), kfake.SeedTopics(chaosParts, chaosIn, chaosOut, chaosTable, chaosRules))
+	c.cluster, err = kfake.NewCluster(kfake.NumBrokers(p.brokers), kfake.Ports(ports...), kfake.ListenFn(c.net.Listen), kfake.SeedTopics(chaosParts, chaosIn, chaosOut, chaosTable, chaosRules, chaosGrant))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -135,10 +137,12 @@ func newChaos(t *testing.T, p plan) *chaos {
 	for i := range p.nodes {
 		c.nodes = append(c.nodes, c.boot("n"+strconv.Itoa(i)))
 	}
-	c.read(chaosRules, func(r *kgo.Record) {
-		v, _ := strconv.Atoi(string(r.Value))
-		c.model.rule(v)
-	}, ctx)
+	for _, table := range []string{chaosRules, chaosGrant} {
+		c.read(table, func(r *kgo.Record) {
+			v, _ := strconv.Atoi(string(r.Value))
+			c.model.rule(string(r.Key), v)
+		}, ctx)
+	}
 	c.read(chaosOut, func(r *kgo.Record) { c.model.output(string(r.Key), string(r.Value), r.Offset) }, ctx)
 	c.done.Add(1)
 	go c.publish(ctx)
@@ -189,14 +193,18 @@ func (c *chaos) publish(ctx context.Context) {
 	}
 }
 
-// writeRules writes a new version of the rule every second or so, and now and then one that it aborts.
+// writeRules writes a new version of the rule and of some grants every second or so, and now and then one that it aborts.
 func (c *chaos) writeRules(ctx context.Context) {
 	rng := rand.New(rand.NewPCG(c.seed, 4))
 	write := func(cl *kgo.Client, v int) error {
 		if err := cl.BeginTransaction(); err != nil {
 			return err
 		}
-		if err := cl.ProduceSync(ctx, &kgo.Record{Key: []byte("rule"), Value: []byte(strconv.Itoa(v))}).FirstErr(); err != nil {
+		rs := []*kgo.Record{{Topic: chaosRules, Key: []byte("rule"), Value: []byte(strconv.Itoa(v))}}
+		for range 5 {
+			rs = append(rs, &kgo.Record{Topic: chaosGrant, Key: []byte("k" + strconv.Itoa(rng.IntN(chaosKeys))), Value: []byte(strconv.Itoa(v))})
+		}
+		if err := cl.ProduceSync(ctx, rs...).FirstErr(); err != nil {
 			return err
 		}
 		if v >= poison {
@@ -211,7 +219,7 @@ func (c *chaos) writeRules(ctx context.Context) {
 		var cl *kgo.Client
 		for v := 1; ctx.Err() == nil; {
 			if cl == nil {
-				cl = c.client(kgo.TransactionalID("rules"), kgo.DefaultProduceTopic(chaosRules), kgo.TransactionTimeout(5*time.Second))
+				cl = c.client(kgo.TransactionalID("rules"), kgo.TransactionTimeout(5*time.Second))
 			}
 			at := v
 			if v > 1 && rng.IntN(3) == 0 {
@@ -260,10 +268,12 @@ func (c *chaos) boot(id string) *chaosNode {
 			}
 			count++
 			ctx.SetValue(binary.BigEndian.AppendUint64(nil, count))
-			v, _ := strconv.Atoi(string(rule))
-			ctx.Emit(chaosOut, ctx.Key(), []byte(fmt.Sprintf("%s %d %d %d %s", msg, count, v, decided.UnixNano(), id)))
+			grant, _ := ctx.Join(chaosGrant).([]byte)
+			r, _ := strconv.Atoi(string(rule))
+			g, _ := strconv.Atoi(string(grant))
+			ctx.Emit(chaosOut, ctx.Key(), fmt.Appendf(nil, "%s %d %d %d %d %s", msg, count, r, g, decided.UnixNano(), id))
 		}),
-		goka.Lookup(chaosRules, new(codec.Bytes)), goka.Output(chaosOut, new(codec.Bytes)), goka.Persist(new(codec.Bytes)))
+		goka.Lookup(chaosRules, new(codec.Bytes)), goka.Join(chaosGrant, new(codec.Bytes)), goka.Output(chaosOut, new(codec.Bytes)), goka.Persist(new(codec.Bytes)))
 	engine, err := NewEngine(GroupConfig{
 		Connection: Connection{Brokers: c.addrs, Options: []kgo.Opt{kgo.Dialer(n.nic.dial)}},
 		Graph:      graph, Instance: id, LeaseAge: c.model.age, Session: 6 * time.Second, MaxRecords: c.records, Metrics: c.engines,
@@ -271,7 +281,7 @@ func (c *chaos) boot(id string) *chaosNode {
 		HoldTable: func(topic string, _ int32) bool {
 			n.mu.Lock()
 			defer n.mu.Unlock()
-			return n.held && topic == chaosRules
+			return n.held && topic == n.table
 		}})
 	if err != nil {
 		c.t.Fatal(err)
@@ -289,9 +299,9 @@ func (c *chaos) boot(id string) *chaosNode {
 	return n
 }
 
-func (n *chaosNode) hold(on bool) {
+func (n *chaosNode) hold(table string, on bool) {
 	n.mu.Lock()
-	n.held = on
+	n.held, n.table = on, table
 	n.mu.Unlock()
 }
 

@@ -50,7 +50,7 @@ type bus struct {
 }
 
 // within bounds every wait of the suite; nothing waits longer than it must.
-const within = 60 * time.Second
+const within = slowness * 60 * time.Second
 
 // start makes a cluster, sets it up and starts one node with everything.
 func start(t *testing.T, change ...func(*app.Config)) *bus {
@@ -69,7 +69,7 @@ func prepare(t *testing.T, change ...func(*app.Config)) *bus {
 	if os.Getenv("CIVICBUS_TEST_LOG") != "" {
 		out = io.MultiWriter(b.log, os.Stderr)
 	}
-	b.cfg = app.Config{BusKey: []byte("a bus key for tests, of 32 bytes or more"), AuditKey: []byte("an audit key for tests, of 32 bytes or more"), LeaseAge: 400 * time.Millisecond, Session: 6 * time.Second,
+	b.cfg = app.Config{BusKey: []byte("a bus key for tests, of 32 bytes or more"), AuditKey: []byte("an audit key for tests, of 32 bytes or more"), LeaseAge: slowness * 400 * time.Millisecond, Session: 6 * time.Second,
 		Shape: topology.Shape{Partitions: 4}, Replicas: 1, Logger: slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: slog.LevelDebug}))}
 	b.cfg.HoldTable = func(group, topic string, p int32) bool {
 		b.mu.Lock()

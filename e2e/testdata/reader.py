@@ -12,10 +12,15 @@ broker, registry, topic, count = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.
 schemas = {}
 
 
-def schema(number):
-    if number not in schemas:
-        with urllib.request.urlopen(f"{registry}/schemas/ids/{number}") as answer:
-            schemas[number] = parse_schema(json.loads(json.load(answer)["schema"]))
+def schema(number, tries=5):
+    while number not in schemas:
+        try:
+            with urllib.request.urlopen(f"{registry}/schemas/ids/{number}") as answer:
+                schemas[number] = parse_schema(json.loads(json.load(answer)["schema"]))
+        except OSError:  # a busy registry drops a connection now and then
+            tries -= 1
+            if not tries:
+                raise
     return schemas[number]
 
 

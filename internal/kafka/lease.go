@@ -21,37 +21,44 @@ type lease struct {
 	joins  []string // table topics joined: the deciding partition's own number
 }
 
-// oldest returns the oldest confirmation among the tables that partition p decides on; the zero time when one of them is
-// not confirmed at all. With no tables it is now.
-func (l *lease) oldest(p int32) time.Time {
+// needed says whether there is anything to confirm.
+func (l *lease) needed() bool { return len(l.views)+len(l.joins) > 0 }
+
+func (l *lease) confirmed(tb *table) time.Time {
+	if tb == nil {
+		return time.Time{}
+	}
+	return l.reader.confirmed(tb.topic, tb.partition, tb.applied()+1)
+}
+
+// wholes returns the oldest confirmation among the tables held whole, which is the same for every partition that decides;
+// the zero time when one of them is not confirmed at all, and now when there are none.
+func (l *lease) wholes() time.Time {
 	t := time.Now()
-	take := func(tb *table) {
-		var c time.Time
-		if tb != nil {
-			c = l.reader.confirmed(tb.topic, tb.partition, tb.applied()+1)
-		}
-		if c.Before(t) {
-			t = c
-		}
-	}
-	for _, topic := range l.joins {
-		take(l.tables.find(topic, p))
-	}
 	for _, topic := range l.views {
 		all, whole := l.tables.whole(topic)
 		if !whole {
 			return time.Time{}
 		}
 		for _, tb := range all {
-			take(tb)
+			if c := l.confirmed(tb); c.Before(t) {
+				t = c
+			}
 		}
 	}
 	return t
 }
 
 // fresh says whether partition p may decide now, and the confirmation that it would decide on.
-func (l *lease) fresh(p int32) (time.Time, bool) {
-	t := l.oldest(p)
+func (l *lease) fresh(p int32) (time.Time, bool) { return l.freshFrom(l.wholes(), p) }
+
+// freshFrom is fresh with an answer of wholes that may be a little old: what it confirmed then, it confirms still.
+func (l *lease) freshFrom(t time.Time, p int32) (time.Time, bool) {
+	for _, topic := range l.joins {
+		if c := l.confirmed(l.tables.find(topic, p)); c.Before(t) {
+			t = c
+		}
+	}
 	if planted == leaseUnchecked {
 		return t, true
 	}

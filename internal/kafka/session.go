@@ -196,8 +196,8 @@ func (s *session) setUp(h sarama.ConsumerGroupHandler) error {
 	if err := s.e.takeOver(s.ctx, s.a); err != nil {
 		return err
 	}
-	if err := h.Setup(s); err != nil {
-		return err
+	if err := h.Setup(s); err != nil { // brokers did not answer: the tables read so far are kept for the next try
+		return fmt.Errorf("%w: %w", errAgain, err)
 	}
 	return s.ctx.Err()
 }

@@ -40,7 +40,7 @@ func (e *Engine) Status() Status {
 	st.Recovery = sum(e.tables.recoveries(), time.Now())
 	st.Leased = true
 	for _, p := range st.Partitions {
-		if _, ok := e.lease.fresh(p); !ok && len(e.lease.views)+len(e.lease.joins) > 0 {
+		if _, ok := e.lease.fresh(p); !ok && e.lease.needed() {
 			st.Leased = false
 		}
 	}

@@ -61,7 +61,7 @@ func (s *session) tick() error {
 	b.timed = map[int32]bool{}
 	for p := range due {
 		b.timed[p] = true
-		if len(e.lease.views)+len(e.lease.joins) > 0 {
+		if e.lease.needed() {
 			b.decide(confirmed[p])
 		}
 	}

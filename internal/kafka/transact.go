@@ -65,16 +65,18 @@ func (s *session) fill(b *batch, limit <-chan time.Time) bool {
 	enough := func() bool { return n >= e.cfg.MaxRecords || (n > 0 && time.Since(b.started) >= e.cfg.Interval) }
 	for {
 		before := n
+		wholes := e.lease.wholes()
 		for k, q := range s.a.queues {
-			for !enough() && q.next() != nil {
-				at, ok := s.ready(k, q)
-				if !ok {
-					break
-				}
+			if enough() || q.next() == nil {
+				continue
+			}
+			at, ok := s.leased(k, wholes)
+			for ok && !enough() && q.next() != nil && s.known(k, q) {
 				if !s.hand(b, k, q, at, limit) {
 					return false
 				}
 				n++
+				ok = !e.lease.needed() || planted == leaseUnchecked || time.Since(at) < e.cfg.LeaseAge
 			}
 		}
 		if n == before || enough() {
@@ -87,30 +89,40 @@ func (s *session) fill(b *batch, limit <-chan time.Time) bool {
 }
 
 func (s *session) anyReady() bool {
+	var wholes time.Time // looked for once, and only if there is anything to decide
 	for k, q := range s.a.queues {
-		if q.next() != nil {
-			if _, ok := s.ready(k, q); ok {
-				return true
-			}
+		if q.next() == nil {
+			continue
+		}
+		if wholes.IsZero() {
+			wholes = s.e.lease.wholes()
+		}
+		if _, ok := s.leased(k, wholes); ok && s.known(k, q) {
+			return true
 		}
 	}
 	return false
 }
 
-// ready says whether the next record of a partition may be decided now, and the confirmation it would be decided on.
-func (s *session) ready(k tp, q *queue) (at time.Time, ok bool) {
+// leased says whether a partition may decide now, and the confirmation it would decide on; the zero time when it needs none.
+func (s *session) leased(k tp, wholes time.Time) (at time.Time, ok bool) {
 	e := s.e
-	if len(e.lease.views)+len(e.lease.joins) > 0 {
-		if at, ok = e.lease.fresh(k.partition); !ok {
-			e.held(k, "lease")
-			return at, false
-		}
+	if !e.lease.needed() {
+		return time.Time{}, true
 	}
-	if e.cfg.Ready != nil && !e.cfg.Ready(q.next()) {
-		e.held(k, "schema")
-		return at, false
+	if at, ok = e.lease.freshFrom(wholes, k.partition); !ok {
+		e.held(k, "lease")
 	}
-	return at, true
+	return at, ok
+}
+
+// known says whether everything is here that the next record of a partition needs.
+func (s *session) known(k tp, q *queue) bool {
+	if s.e.cfg.Ready == nil || s.e.cfg.Ready(q.next()) {
+		return true
+	}
+	s.e.held(k, "schema")
+	return false
 }
 
 // finished waits until goka has finished with the batch; false when it did not before the limit.

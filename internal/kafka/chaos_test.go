@@ -185,12 +185,32 @@ func (c *chaos) calmDown(when string) {
 	for began := time.Now(); time.Since(began) < 2*time.Minute; {
 		time.Sleep(5 * time.Second)
 		c.supervise()
+		c.unstick()
 		if age, _ := c.model.oldest(); age < 5*time.Second || c.model.broken() {
 			return
 		}
 	}
 	if age, id := c.model.oldest(); age > stuckAfter {
 		c.model.note("%s, two minutes after the last fault: %s is stuck since %s", when, id, age)
+	}
+}
+
+// unstick makes up for the broker: each join puts off the end of kfake's rebalance (Kafka's it does not), so members that
+// wait for one that died while it joined can time out and join again in turn, for ever. They are told to leave: whoever
+// lives joins anew. An engine that holds a rebalance up by itself is not helped by this.
+func (c *chaos) unstick() {
+	g := c.cluster.GroupInfo(chaosGroup)
+	if g == nil || g.State != "PreparingRebalance" {
+		c.waiting = 0
+		return
+	}
+	if c.waiting++; c.waiting < 8 {
+		return
+	}
+	c.waiting = 0
+	c.event("unstick", "")
+	for _, n := range c.nodes {
+		_ = Leave(context.Background(), c.calm, chaosGroup, n.id)
 	}
 }
 
@@ -210,6 +230,7 @@ func (c *chaos) settle() {
 	for range 24 {
 		time.Sleep(5 * time.Second)
 		c.supervise()
+		c.unstick()
 	}
 	outputs, table := map[string]int{}, map[string]int{}
 	c.drain(chaosOut, func(r *kgo.Record) { outputs[string(r.Key)]++ })

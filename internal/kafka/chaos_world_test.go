@@ -75,6 +75,7 @@ type chaos struct {
 	zombies []*chaosNode
 	log     ring
 	tally   map[string]int
+	waiting int // times that a rebalance was found waiting: see unstick
 	stop    context.CancelFunc
 	done    sync.WaitGroup
 }

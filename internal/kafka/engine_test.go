@@ -100,19 +100,24 @@ type node struct {
 
 func (w *world) start(instance string, change ...func(*kafka.GroupConfig)) *node {
 	w.t.Helper()
+	var n *node
+	made := make(chan struct{})
 	graph := goka.DefineGroup(goka.Group(w.group),
 		goka.Input(goka.Stream(w.in), new(codec.Bytes), func(ctx goka.Context, msg any) {
-			n := uint64(0)
+			count := uint64(0)
 			if b, ok := ctx.Value().([]byte); ok {
-				n = binary.BigEndian.Uint64(b)
+				count = binary.BigEndian.Uint64(b)
 			}
-			rule, _ := ctx.Lookup(goka.Table(w.rules), "k0").([]byte)
-			ctx.SetValue(binary.BigEndian.AppendUint64(nil, n+1))
-			ctx.Emit(goka.Stream(w.out), ctx.Key(), []byte(fmt.Sprintf("%s:%d:%s", msg, n+1, rule)))
+			<-made
+			rule := n.engine.Row(w.rules, "k0") // not ctx.Lookup: goka closes its views while callbacks may still run
+			ctx.SetValue(binary.BigEndian.AppendUint64(nil, count+1))
+			ctx.Emit(goka.Stream(w.out), ctx.Key(), []byte(fmt.Sprintf("%s:%d:%s", msg, count+1, rule)))
 		}),
 		goka.Lookup(goka.Table(w.rules), new(codec.Bytes)),
 		goka.Output(goka.Stream(w.out), new(codec.Bytes)), goka.Persist(new(codec.Bytes)))
-	return w.startGraph(instance, graph, change...)
+	n = w.startGraph(instance, graph, change...)
+	close(made)
+	return n
 }
 
 // startGraph runs a group of any graph.

@@ -71,7 +71,7 @@ func Mermaid() string {
 	}
 	for _, g := range Groups {
 		box := m.node(g.Name, `["`, `"]`)
-		m.lines(slices.Concat(g.In, g.loops()), box, slices.Concat(g.Out, g.OutEach, g.loops()), g.Lookup)
+		m.lines(g.Consumes(), box, slices.Concat(g.Out, g.OutEach, g.loops()), g.Lookup)
 		for _, j := range g.Join {
 			m.add("  %s -. joined .-> %s", m.node(TableTopic(j), `[("`, `")]`), box)
 		}

@@ -1,6 +1,9 @@
 package topology
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 const (
 	day  = 24 * time.Hour
@@ -63,6 +66,9 @@ func (g Group) loops() []Stream {
 	}
 	return []Stream{g.Loop}
 }
+
+// Consumes are the streams whose offsets the group commits: its inputs and its loop.
+func (g Group) Consumes() []Stream { return slices.Concat(g.In, g.loops()) }
 
 // GroupByName finds a group of the map; ok is false for a name that is not on it.
 func GroupByName(name string) (g Group, ok bool) {

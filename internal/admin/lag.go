@@ -55,7 +55,7 @@ func (c *Client) groupLag(ctx context.Context, name string) ([]Lag, error) {
 	}
 	topics := map[string]bool{}
 	if g, ok := topology.GroupByName(name); ok {
-		for _, s := range g.In {
+		for _, s := range g.Consumes() {
 			topics[s.Name] = true
 		}
 	}

@@ -79,7 +79,7 @@ func ParseEnvelope(look func(header string) []byte) (Envelope, error) {
 	}
 	if v := look(HeaderProfileVersion); v != nil {
 		n, err := strconv.ParseInt(string(v), 10, 64)
-		if err != nil {
+		if err != nil || n < 0 {
 			return e, Malformed{What: HeaderProfileVersion, Err: errors.New("is no version")}
 		}
 		e.ProfileVersion = n

@@ -27,15 +27,16 @@ var mayImport = map[string][]string{
 	"topology":           {"codecs", "internal/verdict"},
 
 	"internal/admission":   {"codecs", "internal/pseudonym"}, // pure as verdict, and two ways to Kafka
-	"internal/kafka":       {"topology"},
+	"internal/flaw":        {}, // what chaos plants
+	"internal/kafka":       {"internal/flaw", "topology"},
 	"internal/projections": {"codecs", "internal/verdict", "topology"},
 	"internal/refdata":     {"codecs"},
 	"internal/audit":       {"codecs", "internal/kafka", "topology"},
 	"internal/config":      {},
 	"internal/embedded":    {},
 
-	"processors":   {"codecs", "internal/admission", "internal/audit", "internal/kafka", "internal/projections", "internal/pseudonym", "internal/verdict", "processors", "topology"},
-	"internal/app": {"codecs", "internal/admission", "internal/audit", "internal/kafka", "internal/projections", "internal/pseudonym", "internal/verdict", "processors", "topology"},
+	"processors":   {"codecs", "internal/admission", "internal/audit", "internal/flaw", "internal/kafka", "internal/projections", "internal/pseudonym", "internal/verdict", "processors", "topology"},
+	"internal/app": {"codecs", "internal/admission", "internal/audit", "internal/flaw", "internal/kafka", "internal/projections", "internal/pseudonym", "internal/verdict", "processors", "topology"},
 
 	// The edges stand beside the processors, not on them, and not on each other.
 	"internal/admin":   edge,

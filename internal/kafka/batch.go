@@ -6,6 +6,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"civicbus/internal/flaw"
+
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -126,7 +128,7 @@ func (b *batch) produce(r *kgo.Record, failed func(topic string, size int, err e
 	}
 	b.mu.Lock()
 	b.outputs++
-	if planted == gateOpen && b.outputs%3 == 0 {
+	if flaw.Planted(flaw.GateOpen) && b.outputs%3 == 0 {
 		b.late = append(b.late, r)
 		b.mu.Unlock()
 		return true
@@ -151,7 +153,7 @@ func (b *batch) produce(r *kgo.Record, failed func(topic string, size int, err e
 	return true
 }
 
-// produceLate is what gateOpen does.
+// produceLate is what flaw.GateOpen does.
 func (b *batch) produceLate() {
 	for _, r := range b.late {
 		b.prod.client.Produce(context.Background(), r, nil)
@@ -162,7 +164,7 @@ func (b *batch) produceLate() {
 func (b *batch) age() time.Duration {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.oldest.IsZero() || planted == leaseUnchecked || planted == leaseUncheckedLate {
+	if b.oldest.IsZero() || flaw.Planted(flaw.LeaseUnchecked) || flaw.Planted(flaw.LeaseUncheckedLate) {
 		return 0
 	}
 	return time.Since(b.oldest)

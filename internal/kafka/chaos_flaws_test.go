@@ -6,30 +6,32 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"civicbus/internal/flaw"
 )
 
 // TestChaosFindsFlaws plants one defect at a time and wants the model to notice each: a harness that stays green proves nothing.
 func TestChaosFindsFlaws(t *testing.T) {
-	names := map[flaw]string{commitsEarly: "commits early", leaseUnchecked: "lease unchecked", leaseUncheckedLate: "lease unchecked before the commit",
-		overlayKept: "overlay kept on abort", overlayEarly: "no overlay", overlayAssumed: "unknown commit taken for done", offsetsPolled: "offsets of the whole poll",
-		offsetsKept: "offsets kept after an unknown commit", queueKept: "records not given back", fillerForgotten: "markers not counted",
-		gateOpen: "outputs after the flush", readsUncommitted: "tables read uncommitted", memberUnnamed: "offsets of a stranger"}
-	if len(names) != int(flawCount)-1 {
-		t.Fatalf("%d flaws are tried of %d", len(names), flawCount-1)
+	names := map[flaw.Flaw]string{flaw.CommitsEarly: "commits early", flaw.LeaseUnchecked: "lease unchecked", flaw.LeaseUncheckedLate: "lease unchecked before the commit",
+		flaw.OverlayKept: "overlay kept on abort", flaw.OverlayEarly: "no overlay", flaw.OverlayAssumed: "unknown commit taken for done", flaw.OffsetsPolled: "offsets of the whole poll",
+		flaw.OffsetsKept: "offsets kept after an unknown commit", flaw.QueueKept: "records not given back", flaw.FillerForgotten: "markers not counted",
+		flaw.GateOpen: "outputs after the flush", flaw.ReadsUncommitted: "tables read uncommitted", flaw.MemberUnnamed: "offsets of a stranger"}
+	if len(names) != int(flaw.EngineCount)-1 {
+		t.Fatalf("%d flaws are tried of %d", len(names), flaw.EngineCount-1)
 	}
-	for f := commitsEarly; f < flawCount; f++ {
+	for f := flaw.CommitsEarly; f < flaw.EngineCount; f++ {
 		t.Run(strings.ReplaceAll(names[f], " ", "_"), func(t *testing.T) {
-			planted = f
-			defer func() { planted = noFlaw }()
+			flaw.Plant(f)
+			defer flaw.Plant(flaw.None)
 			var virtual time.Duration
 			for seed := uint64(1); seed <= uint64(number("CIVICBUS_CHAOS_TRIES", 12)); seed++ {
 				p := newPlan(seed, 48)
 				switch f {
-				case leaseUncheckedLate: // a callback that takes long while the tables fall behind
+				case flaw.LeaseUncheckedLate: // a callback that takes long while the tables fall behind
 					p.slow, p.focus = 10, 13
-				case queueKept, overlayKept, gateOpen: // brokers that answer with errors
+				case flaw.QueueKept, flaw.OverlayKept, flaw.GateOpen: // brokers that answer with errors
 					p.focus = 20
-				case offsetsKept, overlayAssumed: // commits that are carried out and answered with an error
+				case flaw.OffsetsKept, flaw.OverlayAssumed: // commits that are carried out and answered with an error
 					p.focus = 14
 				}
 				res := run(t, p)

@@ -4,6 +4,8 @@ import (
 	"sync"
 	"time"
 
+	"civicbus/internal/flaw"
+
 	"github.com/IBM/sarama"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
@@ -83,7 +85,7 @@ func (f *feed) push(records []*kgo.Record, next int64) {
 	last := f.next - 1
 	for _, r := range records {
 		m := &sarama.ConsumerMessage{Topic: f.topic, Partition: f.partition, Offset: r.Offset, Key: r.Key, Value: r.Value, Timestamp: r.Timestamp}
-		if r.Attrs.IsControl() && planted == fillerForgotten {
+		if r.Attrs.IsControl() && flaw.Planted(flaw.FillerForgotten) {
 			continue
 		}
 		if r.Attrs.IsControl() {
@@ -92,7 +94,7 @@ func (f *feed) push(records []*kgo.Record, next int64) {
 		f.queue = append(f.queue, m)
 		last = r.Offset
 	}
-	if next-1 > last && planted != fillerForgotten {
+	if next-1 > last && !flaw.Planted(flaw.FillerForgotten) {
 		f.queue = append(f.queue, &sarama.ConsumerMessage{Topic: f.topic, Partition: f.partition, Offset: next - 1, Key: []byte(controlKey)})
 	}
 	f.next = max(next, last+1)

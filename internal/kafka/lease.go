@@ -1,6 +1,10 @@
 package kafka
 
-import "time"
+import (
+	"time"
+
+	"civicbus/internal/flaw"
+)
 
 // lease is what one group, or one view, decides on (DESIGN.md 3.2). goka's joined tables and views catch up in goroutines
 // of their own, and when their fetches fail they go on answering from what they have, without limit. So whoever decides may
@@ -59,7 +63,7 @@ func (l *lease) freshFrom(t time.Time, p int32) (time.Time, bool) {
 			t = c
 		}
 	}
-	if planted == leaseUnchecked {
+	if flaw.Planted(flaw.LeaseUnchecked) {
 		return t, true
 	}
 	return t, time.Since(t) < l.age

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"civicbus/internal/flaw"
+
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -25,7 +27,7 @@ func (e *Engine) takeOver(ctx context.Context, a *assignment) error {
 	for {
 		p, err := newProducer(ctx, e.cfg.Connection, e.group, e.group+"."+e.cfg.Instance, e.cfg.TxnTimeout, e.cfg.Interval)
 		if err == nil {
-			if planted != offsetsKept {
+			if !flaw.Planted(flaw.OffsetsKept) {
 				err = e.replaceOffsets(ctx, a)
 			}
 			if err == nil {
@@ -120,7 +122,7 @@ func (s *session) offsets(b *batch) map[string]map[int32]int64 {
 			m[k.topic] = map[int32]int64{}
 		}
 		m[k.topic][k.partition] = q.follows
-		if planted == offsetsPolled {
+		if flaw.Planted(flaw.OffsetsPolled) {
 			m[k.topic][k.partition] = q.records[len(q.records)-1].Offset + 1
 		}
 	}

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"civicbus/internal/flaw"
+
 	"github.com/IBM/sarama"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -234,7 +236,7 @@ func (r *reader) request(leader int32) (*kmsg.FetchRequest, []*feed) {
 	req.MinBytes = 1
 	req.MaxBytes = fetchBytes
 	req.IsolationLevel = 1 // read_committed
-	if planted == readsUncommitted {
+	if flaw.Planted(flaw.ReadsUncommitted) {
 		req.IsolationLevel = 0
 	}
 	req.SessionEpoch = -1 // no fetch session
@@ -315,7 +317,7 @@ func (r *reader) take(f *feed, p *kmsg.FetchResponseTopicPartition, at time.Time
 		return
 	}
 	isolation := kgo.ReadCommitted()
-	if planted == readsUncommitted {
+	if flaw.Planted(flaw.ReadsUncommitted) {
 		isolation = kgo.ReadUncommitted()
 	}
 	part, next := kgo.ProcessFetchPartition(kgo.ProcessFetchPartitionOpts{

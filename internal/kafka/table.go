@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"civicbus/internal/flaw"
+
 	"github.com/lovoo/goka/storage"
 )
 
@@ -140,7 +142,7 @@ func (t *table) write(key string, value []byte) error {
 		t.mu.Unlock()
 		return fmt.Errorf("write %s/%d: %w", t.topic, t.partition, errTableClosed)
 	}
-	if t.own && t.recovered && planted != overlayEarly {
+	if t.own && t.recovered && !flaw.Planted(flaw.OverlayEarly) {
 		if t.overlay == nil {
 			t.overlay = map[string][]byte{}
 		}

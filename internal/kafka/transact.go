@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"civicbus/internal/flaw"
+
 	"github.com/twmb/franz-go/pkg/kerr"
 )
 
@@ -76,7 +78,7 @@ func (s *session) fill(b *batch, limit <-chan time.Time) bool {
 					return false
 				}
 				n++
-				ok = !e.lease.needed() || planted == leaseUnchecked || time.Since(at) < e.cfg.LeaseAge
+				ok = !e.lease.needed() || flaw.Planted(flaw.LeaseUnchecked) || time.Since(at) < e.cfg.LeaseAge
 			}
 		}
 		if n == before || enough() {
@@ -127,7 +129,7 @@ func (s *session) known(k tp, q *queue) bool {
 
 // finished waits until goka has finished with the batch; false when it did not before the limit.
 func (s *session) finished(b *batch, limit <-chan time.Time) bool {
-	if planted == commitsEarly {
+	if flaw.Planted(flaw.CommitsEarly) {
 		return true
 	}
 	select {
@@ -151,7 +153,7 @@ func (s *session) end(b *batch) error {
 	if err != nil {
 		return s.lost(b, fmt.Errorf("flush: %w", err))
 	}
-	if planted == gateOpen {
+	if flaw.Planted(flaw.GateOpen) {
 		b.produceLate()
 	}
 	if err := b.failure(); err != nil {
@@ -240,7 +242,7 @@ func (s *session) giveBack(b *batch, cause string, why error) {
 	s.e.aborted(cause)
 	b.cancel()
 	for _, q := range s.a.queues {
-		if planted != queueKept {
+		if !flaw.Planted(flaw.QueueKept) {
 			q.rewind()
 		}
 	}
@@ -255,7 +257,7 @@ func (s *session) lost(b *batch, err error) error {
 	e.aborted("unknown")
 	slow := false
 	if b != nil {
-		if planted == overlayAssumed {
+		if flaw.Planted(flaw.OverlayAssumed) {
 			e.applyOverlays(b)
 		}
 		slow = time.Since(b.started) > e.cfg.TxnTimeout // the coordinator has fenced us itself, to abort what took too long
@@ -332,7 +334,7 @@ func (e *Engine) applyOverlays(b *batch) {
 }
 
 func (e *Engine) dropOverlays() {
-	if e.table != "" && planted != overlayKept {
+	if e.table != "" && !flaw.Planted(flaw.OverlayKept) {
 		for _, t := range e.tables.all(e.table) {
 			t.drop()
 		}

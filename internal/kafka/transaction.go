@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"civicbus/internal/flaw"
+
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -108,7 +110,7 @@ func (p *producer) addOffsets(ctx context.Context, m member, offsets map[string]
 	}
 	req := kmsg.NewPtrTxnOffsetCommitRequest()
 	req.TransactionalID, req.ProducerID, req.ProducerEpoch, req.Group = txid, id, epoch, p.group
-	if planted == memberUnnamed {
+	if flaw.Planted(flaw.MemberUnnamed) {
 		m = member{generation: -1}
 	}
 	req.Generation, req.MemberID = m.generation, m.id

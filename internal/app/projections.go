@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"time"
 
 	"civicbus/codecs"
 	shared "civicbus/internal/projections"
@@ -38,7 +39,8 @@ type readyKey struct {
 }
 
 // registered is a projection under its registry id; one that the registry refuses has none, and its deliveries become
-// dead letters: a source that breaks its own schema's compatibility must not stop everyone else's events.
+// dead letters: a source that breaks its own schema's compatibility must not stop everyone else's events. It is asked for
+// again now and then, since what stood against it can be taken away.
 type registered struct {
 	projection *codecs.Projection
 	id         int32
@@ -144,7 +146,43 @@ func (p *projections) register(ctx context.Context, t verdict.Target, k projecti
 		return err
 	}
 	p.mu.Lock()
+	defer p.mu.Unlock()
+	if had := p.known[k]; had != nil && (had.projection != nil || r.projection == nil) {
+		return nil // someone else was first, and asks again if need be
+	}
 	p.known[k] = r
-	p.mu.Unlock()
+	if r.projection == nil {
+		go p.again(t, k)
+	}
 	return nil
+}
+
+// A refused projection is asked for again first after retryRefused, then after twice as long each time, up to retryRefusedMost.
+const (
+	retryRefused     = 5 * time.Second
+	retryRefusedMost = 10 * time.Minute
+)
+
+// again asks for a refused projection until the registry takes it or the process stops.
+func (p *projections) again(t verdict.Target, k projectionKey) {
+	for wait := retryRefused; ; wait = min(2*wait, retryRefusedMost) {
+		if pause(p.ctx, wait); p.ctx.Err() != nil {
+			return
+		}
+		p.mu.Lock()
+		done, registry := p.known[k].projection != nil, p.registry // done: ensure was first
+		p.mu.Unlock()
+		if done {
+			return
+		}
+		projection, id, err := shared.Register(p.ctx, registry, t)
+		if err != nil {
+			continue // refused as before, which has been logged, or the registry is out of reach
+		}
+		p.log.Info("projected schema registered after all", "registry_subject", shared.Subject(t))
+		p.mu.Lock()
+		p.known[k] = &registered{projection, id}
+		p.mu.Unlock()
+		return
+	}
 }

@@ -93,6 +93,17 @@ func TestARefusedProjectionHoldsNobody(t *testing.T) {
 		if err := newProjections(ctx, w.Registry, silent).ensure(ctx, w.Snapshot, eventtest.Birth, w.Schema); err != nil {
 			t.Errorf("admission waits for what will not come: %v", err)
 		}
+		time.Sleep(10 * retryRefused)
+		if got, _ := p.at(t, w, eventtest.Kela); got != nil {
+			t.Error("the registry took what it had refused")
+		}
+		p.mu.Lock()
+		p.registry = codecs.NewLocalRegistry() // the schema that stood against it is gone
+		p.mu.Unlock()
+		time.Sleep(20 * retryRefused)
+		if got, id := p.at(t, w, eventtest.Kela); got == nil || id == 0 {
+			t.Error("the registry would take the projection now, and was not asked again")
+		}
 		cancel()
 		synctest.Wait()
 	})

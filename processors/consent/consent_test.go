@@ -135,8 +135,8 @@ func TestADeathTakenBack(t *testing.T) {
 	w.tell("death", "deceased", nil)
 	w.Result()
 	w.Restart()
-	result := w.ask(asked(Revive, nil))
-	if result.Status != "accepted" || result.Version != 3 || result.Kind != Revive || result.Actor != "wallet:1" {
+	result := w.ask(revive())
+	if result.Status != "accepted" || result.Version != 3 || result.Kind != Revive || result.Actor != "operator:anna" {
 		t.Fatalf("revive: %+v", result)
 	}
 	if row := w.row(); row.EndedAt != 0 || fmt.Sprint(given(&row)) != "map[g1/name:true]" {

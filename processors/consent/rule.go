@@ -2,6 +2,7 @@ package consent
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"civicbus/codecs"
@@ -24,6 +25,7 @@ const (
 	NotRestricted       = "not_restricted"      // there is no restriction to lift
 	Deceased            = "deceased"            // a death has ended the consents: nothing is granted after it
 	NotDeceased         = "not_deceased"        // there is no death to take back
+	OperatorRequired    = "operator_required"   // only an operator takes a death back
 	UnderErasure        = "under_erasure"       // final: nothing is given, and nothing kept
 )
 
@@ -47,6 +49,9 @@ const (
 	Refused   = "refused"
 	Withdrawn = "withdrawn"
 )
+
+// operatorPrefix begins the name of an actor who is an operator.
+const operatorPrefix = "operator:"
 
 // Restrictions of a subject.
 const (
@@ -162,8 +167,12 @@ func (c *change) unrestrict() (*codecs.Consents, command.Refusal) {
 }
 
 // revive takes a death back: the grants hold again as the subject left them. (A death took nothing from them; asking the
-// subject for each again would make the mistake theirs.)
+// subject for each again would make the mistake theirs.) It opens what a death closed, so that neither the subject, whom
+// someone may pose as, nor a subscriber may ask for it.
 func (c *change) revive() (*codecs.Consents, command.Refusal) {
+	if name, ok := strings.CutPrefix(c.actor, operatorPrefix); !ok || name == "" {
+		return nil, command.Refuse(OperatorRequired, "meta.actor", "an operator, as operator:name")
+	}
 	if c.next.EndedAt == 0 {
 		return nil, command.Refuse(NotDeceased, "", "no death has ended the subject's consents")
 	}

@@ -49,6 +49,12 @@ func withdraw(g codecs.Grant, upTo int64) *codecs.ConsentCommand {
 	return asked(Withdraw, func(c *codecs.ConsentCommand) { c.Grant, c.UpTo = g, upTo })
 }
 
+func revive() *codecs.ConsentCommand { return reviveBy("operator:anna") }
+
+func reviveBy(actor string) *codecs.ConsentCommand {
+	return asked(Revive, func(c *codecs.ConsentCommand) { c.Meta.Actor = actor })
+}
+
 func object(subscription string) *codecs.ConsentCommand {
 	return asked(Object, func(c *codecs.ConsentCommand) { c.Subscription = subscription })
 }
@@ -91,7 +97,7 @@ func TestApply(t *testing.T) {
 		return row
 	}
 	revived := func(t *testing.T) *codecs.Consents {
-		row, _ := Apply(dead(t), asked(Revive, func(c *codecs.ConsentCommand) { c.Meta.ID = "revival" }), now)
+		row, _ := Apply(dead(t), asked(Revive, func(c *codecs.ConsentCommand) { c.Meta.ID, c.Meta.Actor = "revival", "operator:anna" }), now)
 		return row
 	}
 	both := codecs.Grant{Recipient: "kela.fi", Purpose: "child-benefit"}
@@ -168,11 +174,14 @@ func TestApply(t *testing.T) {
 		{"refuse after a death", dead, asked(Refuse, func(c *codecs.ConsentCommand) { c.Grant = grant("g2") }), "", "g1:withdrawn[], g2:refused[], not sub-1, ended"},
 		{"withdraw after a death", dead, withdraw(codecs.Grant{ID: "g1"}, 0), "", "g1:withdrawn[], not sub-1, ended"},
 		{"restrict after a death", dead, restrict(Protected), "", "g1:given[name], not sub-1, ended protected"},
-		{"revive", dead, asked(Revive, nil), "", "g1:given[name], not sub-1"},
-		{"revive who is not dead", two, asked(Revive, nil), NotDeceased, "g1:given[name address], g2:given[income]"},
-		{"revive nobody", none, asked(Revive, nil), NotDeceased, "none"},
-		{"revive twice", revived, asked(Revive, nil), NotDeceased, "g1:given[name], not sub-1"},
-		{"revive after erasure", erased, asked(Revive, nil), UnderErasure, "erasure"},
+		{"revive", dead, revive(), "", "g1:given[name], not sub-1"},
+		{"revive who is not dead", two, revive(), NotDeceased, "g1:given[name address], g2:given[income]"},
+		{"revive by the wallet", dead, reviveBy("wallet:1"), OperatorRequired, "g1:given[name], not sub-1, ended"},
+		{"revive by the bus", dead, reviveBy("civicbus"), OperatorRequired, "g1:given[name], not sub-1, ended"},
+		{"revive by an operator without a name", dead, reviveBy("operator:"), OperatorRequired, "g1:given[name], not sub-1, ended"},
+		{"revive nobody", none, revive(), NotDeceased, "none"},
+		{"revive twice", revived, revive(), NotDeceased, "g1:given[name], not sub-1"},
+		{"revive after erasure", erased, revive(), UnderErasure, "erasure"},
 		{"grant after a revival", revived, give(grant("g2", "name")), "", "g1:given[name], g2:given[name], not sub-1"},
 		{"death is no command", two, asked(Death, nil), "unknown_kind", "g1:given[name address], g2:given[income]"},
 		{"other version", two, asked(Erase, func(c *codecs.ConsentCommand) { c.Meta.IfVersion = 1 }), "version_conflict", "g1:given[name address], g2:given[income]"},

@@ -24,6 +24,7 @@ type Projection struct {
 	text   string
 	schema *Schema
 	paths  []string
+	partly []string
 	ends   []pathEnd
 	root   *shape
 	places *place
@@ -85,6 +86,7 @@ func (s *Schema) Projection(paths []string) (*Projection, error) {
 	if p.places = placeAt(p.root, tree, &places); places > maxProgramOps {
 		return nil, fmt.Errorf("project %s: paths lead to more than %d places", s.FullName(), maxProgramOps)
 	}
+	p.partly = s.partly(p.paths)
 	text, err := projectedText(s.root, reach.fields)
 	if err != nil {
 		return nil, fmt.Errorf("project %s: %w", s.FullName(), err)
@@ -104,6 +106,54 @@ func (p *Projection) Schema() *Schema { return p.schema }
 
 // Paths lists the paths in order, each once, without those of the profile. It must not be written to.
 func (p *Projection) Paths() []string { return p.paths }
+
+// Partly lists the paths of unions of which only what has fields is reached: of ["string", Address] the paths go to the fields
+// of Address, and a string, which no path names alone, becomes null. It must not be written to.
+func (p *Projection) Partly() []string { return p.partly }
+
+func (s *Schema) partly(paths []string) []string {
+	var out []string
+	for _, path := range paths {
+		segments, err := splitPath(path)
+		if err != nil {
+			continue // Projection has refused it
+		}
+		at := []*node{s.root}
+		for i, seg := range segments {
+			above := joinPath(segments[:i])
+			if slices.ContainsFunc(at, mixed) && !slices.Contains(paths, above) && !slices.Contains(out, above) {
+				out = append(out, above)
+			}
+			var next []*node
+			for _, n := range at {
+				nodes, _ := n.step(seg)
+				next = append(next, nodes...)
+			}
+			at = distinct(next)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// mixed tells whether a type is a union of something that has fields and something, other than null, that has none.
+func mixed(n *node) bool {
+	with, without := false, false
+	for _, v := range n.values() {
+		with, without = with || v.hasFields(), without || !v.hasFields()
+	}
+	return with && without
+}
+
+func (n *node) hasFields() bool {
+	for n.kind == kindArray || n.kind == kindMap {
+		n = n.items
+	}
+	if n.kind == kindUnion {
+		return slices.ContainsFunc(n.values(), (*node).hasFields)
+	}
+	return n.kind == kindRecord && len(n.fields) > 0
+}
 
 // reach is what the paths reach of each record.
 type reach struct {

@@ -514,6 +514,34 @@ func TestUnionsShowOnlyTheBranchThatIsPermitted(t *testing.T) {
 	}
 }
 
+func TestUnionsOfWhichOnlyPartIsReachedAreNamed(t *testing.T) {
+	s, err := ParseSchema(`{"type":"record","name":"U","fields":[
+ {"name":"mixed","type":["null","string",{"type":"record","name":"A","fields":[{"name":"x","type":"string"},{"name":"y","type":["null","string"]}]}]},
+ {"name":"records","type":["null","A",{"type":"record","name":"B","fields":[{"name":"z","type":"string"}]}]},
+ {"name":"items","type":{"type":"array","items":["int","A"]}},
+ {"name":"arrays","type":["null",{"type":"array","items":"string"},{"type":"map","values":"B"}]},
+ {"name":"scalars","type":["null","int","string"]}]}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ paths, want []string }{
+		{[]string{"data.mixed.x", "data.mixed.y"}, []string{"data.mixed"}},
+		{[]string{"data.mixed", "data.mixed.x"}, nil},
+		{[]string{"data.records.x", "data.records.z", "data.scalars"}, nil},
+		{[]string{"data.items[].x", "data.mixed.y"}, []string{"data.items[]", "data.mixed"}},
+		{[]string{"data.arrays{}.z"}, []string{"data.arrays"}},
+		{[]string{"data.arrays"}, nil},
+	} {
+		p, err := s.Projection(c.paths)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(p.Partly(), c.want) {
+			t.Errorf("%v: %v, want %v", c.paths, p.Partly(), c.want)
+		}
+	}
+}
+
 func TestBranchesThatDisagreeShareNothing(t *testing.T) {
 	record := func(name, annotation string) string {
 		return `{"type":"record","name":"` + name + `","fields":[{"name":"x","type":"string"` + annotation + `}]}`

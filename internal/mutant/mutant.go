@@ -17,7 +17,7 @@ import (
 )
 
 const (
-	defaultInputs = 20_000  // of a target in an ordinary test run: a fraction of a second
+	defaultInputs = 5_000   // of a target in an ordinary test run: a fraction of a second
 	maxInput      = 4 << 10 // bytes of one input
 	poolSize      = 1_024   // inputs that were accepted and are changed again
 	freeBytes     = 4 << 20 // that an input may allocate whatever its size: what the runtime counts comes in spans
@@ -27,7 +27,7 @@ const (
 // deep. It fails tb itself where something does not hold; tb is the test's, so that a failed run names the input.
 type Target func(tb testing.TB, input []byte) (accepted bool)
 
-// Run calls a target with as many inputs as CIVICBUS_FUZZ_INPUTS says (20,000 if it is not set), all from one seed
+// Run calls a target with as many inputs as CIVICBUS_FUZZ_INPUTS says (5,000 if it is not set), all from one seed
 // (CIVICBUS_FUZZ_SEED, else 1), and fails if one allocates more than 4 MiB and perByte bytes for each of its own. The log says
 // how many inputs there were and how many were accepted; none at all fails too, since nothing was tested then.
 func Run(t *testing.T, seeds [][]byte, perByte int, target Target) {

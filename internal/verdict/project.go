@@ -23,7 +23,8 @@ type selection struct {
 const maxSelections = 16 // kept for each field set: projections of subscribers with the same fields
 
 // Project appends the event's body, cut to the fields that v permits, under p's schema and without wire header. withheld lists the
-// projection's paths that v does not permit, in p's order; it is shared. p must be made of the event's own writer
+// projection's paths that v does not permit, in p's order, and then the unions of which no value without fields is ever
+// delivered (codecs.Projection.Partly); it is shared. p must be made of the event's own writer
 // schema. Attributes of the stamp that are not permitted are null and not listed: each can be absent anyway.
 // The error is codecs.Malformed for a body that is not of its schema, or ErrDenied; dst is then to be dropped.
 func (s *Snapshot) Project(dst []byte, ev *Event, v *Verdict, p *codecs.Projection) (body []byte, withheld []string, err error) {
@@ -85,6 +86,7 @@ func (s *fieldSet) selection(p *codecs.Projection) *selection {
 			made.withheld = append(made.withheld, path)
 		}
 	}
+	made.withheld = append(made.withheld, p.Partly()...)
 	next := []*selection{made}
 	if had != nil {
 		next = append(next, (*had)[:min(len(*had), maxSelections-1)]...)

@@ -213,6 +213,22 @@ func TestProjectAndCut(t *testing.T) {
 	}
 }
 
+// TestAUnionThatIsReachedInPartIsNamed: a value without fields, beside a record whose fields are permitted, is withheld and said to be.
+func TestAUnionThatIsReachedInPartIsNamed(t *testing.T) {
+	schema := mustSchema(t, `{"type":"record","name":"Move","namespace":"fi.test","fields":[{"name":"id","type":"string"},{"name":"to","type":
+	 ["null","string",{"type":"record","name":"Place","fields":[{"name":"city","type":"string","civicbus.scopes":["name"]}]}]}]}`)
+	w := newWorld(t)
+	w.only("sub-consent")
+	w.schema, w.event.Schema = schema, schema
+	w.event.Body = w.encode(t, map[string]any{"id": "1", "to": map[string]any{"string": "Espoo"}})
+	s := w.snapshot()
+	v := s.Decide(nil, w.event, w.consents, time.UnixMilli(w.now))[0]
+	values, withheld := delivered(t, s, w.event, &v)
+	if fmt.Sprint(values) != "map[profile.language:fi]" || !slices.Equal(withheld, []string{"data.to"}) {
+		t.Errorf("delivered %v, withheld %v", values, withheld)
+	}
+}
+
 func TestTargets(t *testing.T) {
 	w := newWorld(t)
 	w.subs["sub-law"].Fields = []string{"data.residency", "data.child.id"}

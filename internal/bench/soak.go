@@ -1,0 +1,490 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"civicbus/internal/app"
+	"civicbus/internal/audit"
+	"civicbus/topology"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// Soak is what `bench soak` says beside a Result's name.
+type Soak struct {
+	Seed       uint64  `json:"seed"`
+	Kills      int     `json:"kills"`
+	Events     int     `json:"events"`
+	Commands   int     `json:"commands"` // accepted and acknowledged
+	Lost       int     `json:"lost"`
+	Leaked     int     `json:"leaked"`
+	Duplicates int     `json:"duplicates"`
+	Late       int     `json:"late"`         // calm phases in which something was still undelivered after 30 s
+	Audit      int     `json:"audit"`        // findings of the audit log's verifier
+	Calm       float64 `json:"calm_seconds"` // the longest that it took, once nobody was killed, until all was delivered
+	Seconds    float64 `json:"seconds"`
+	Decisions  int     `json:"decisions"`
+	Deliveries int     `json:"deliveries"`
+	AuditLog   int64   `json:"audit_entries"`
+}
+
+// Err is nil when nothing was lost, leaked or delivered twice, nothing came late, and the audit chain is whole.
+func (s *Soak) Err() error {
+	if s == nil || s.Lost+s.Leaked+s.Duplicates+s.Late+s.Audit == 0 {
+		return nil
+	}
+	return fmt.Errorf("lost %d, leaked %d, duplicates %d, late %d, audit findings %d", s.Lost, s.Leaked, s.Duplicates, s.Late, s.Audit)
+}
+
+const (
+	soakNodeCount = 3
+	soakBehind    = 15_000 // accepted and not decided: then the source waits
+	soakCalmLimit = 30 * time.Second
+	soakCalmEvery = time.Minute
+	soakStall     = 15 * time.Second // without a decision although events wait: then killing pauses
+)
+
+// soak runs nodes, kills them at random and starts them again, while commands and events come; and holds what came out against
+// a model. The order of what happens follows from the seed; when it happens, from the machine.
+func soak(ctx context.Context, c Config) (Result, error) {
+	if c.Seed == 0 {
+		c.Seed = uint64(time.Now().UnixNano())
+	}
+	if c.Kills == 0 {
+		c.Kills = 220
+	}
+	if c.For == 0 {
+		c.For = 4 * time.Minute
+	}
+	s := &soaking{c: c, report: Soak{Seed: c.Seed}, began: time.Now()}
+	c.Say(fmt.Sprintf("seed %d: %d kills, %d events, %s", c.Seed, c.Kills, c.Events, c.For))
+	err := s.run(ctx)
+	s.report.Seconds = time.Since(s.began).Seconds()
+	return Result{Name: "soak", Unit: "violations", Runs: 1, Ours: float64(s.report.Lost + s.report.Leaked + s.report.Duplicates), Soak: &s.report}, err
+}
+
+type soaking struct {
+	c      Config
+	began  time.Time
+	report Soak
+	w      *soakWorld
+	nodes  *soakNodes
+	calm   sync.RWMutex // held for writing: nobody kills, publishes or commands
+	stalls int
+	over   atomic.Bool
+}
+
+func (s *soaking) run(ctx context.Context) (err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if s.w, err = newSoakWorld(ctx, s.c); err != nil {
+		return err
+	}
+	defer s.w.close()
+	if s.nodes, err = newSoakNodes(soakNodeCount, s.c.Brokers, s.c.Registry); err != nil {
+		return err
+	}
+	defer func() {
+		s.nodes.stop()
+		if err != nil || s.report.Err() != nil {
+			s.c.Say("what the nodes said last:\n" + s.nodes.tails(15))
+		} else {
+			err = os.RemoveAll(s.nodes.dir)
+		}
+	}()
+	if err := s.nodes.startAll(); err != nil {
+		return err
+	}
+	if err := s.w.load(ctx); err != nil {
+		return fmt.Errorf("set the soak's world up: %w", err)
+	}
+	reader, err := newSoakReader(s.w)
+	if err != nil {
+		return err
+	}
+	defer reader.client.Close()
+	parts := make(chan error, 8)
+	reading, stopReading := context.WithCancel(ctx)
+	defer stopReading()
+	go func() { parts <- reader.run(reading) }()
+	if err := s.fault(ctx, parts); err != nil {
+		return errors.Join(err, s.diagnose(ctx))
+	}
+	return s.conclude(ctx, reader)
+}
+
+// fault is the soak proper: until time is over, and as many events are in and processes killed as were asked for.
+func (s *soaking) fault(ctx context.Context, ended chan error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	until := s.began.Add(s.c.For)
+	s.c.Say(fmt.Sprintf("%d nodes and the world are up after %.1f s", soakNodeCount, time.Since(s.began).Seconds()))
+	var wg sync.WaitGroup
+	work := func(n uint64, f func(context.Context, *rand.Rand) error) {
+		wg.Go(func() {
+			if err := f(ctx, rand.New(rand.NewPCG(s.c.Seed, n))); err != nil && ctx.Err() == nil {
+				ended <- err
+			}
+		})
+	}
+	const changers = 2
+	for i := range changers {
+		work(uint64(i), func(ctx context.Context, r *rand.Rand) error { return s.change(ctx, r, i, changers) })
+	}
+	work(10, s.toggle)
+	events, kills := make(chan struct{}), make(chan struct{})
+	work(11, func(ctx context.Context, r *rand.Rand) error { defer close(events); return s.publish(ctx, r, until) })
+	work(12, func(ctx context.Context, r *rand.Rand) error { defer close(kills); return s.kill(ctx, r, until) })
+	defer wg.Wait()
+	defer cancel()
+	calm := time.NewTicker(soakCalmEvery)
+	defer calm.Stop()
+	for left := 2; left > 0; {
+		select {
+		case err := <-ended:
+			return err
+		case <-events:
+			events, left = nil, left-1
+		case <-kills:
+			kills, left = nil, left-1
+		case <-calm.C:
+			if time.Until(until) > soakCalmEvery/4 { // else the end is near, which is calm too
+				if err := s.beCalm(ctx); err != nil {
+					return err
+				}
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	// What was commanded last is still waited for: nothing of it may stay unanswered.
+	s.over.Store(true)
+	done := make(chan struct{})
+	go func() { wg.Wait(); close(done) }()
+	select {
+	case <-done:
+	case err := <-ended:
+		return err
+	}
+	select {
+	case err := <-ended:
+		return err
+	default:
+		return nil
+	}
+}
+
+// change lets a worker's subjects say things, some at a time.
+func (s *soaking) change(ctx context.Context, r *rand.Rand, worker, of int) error {
+	const atOnce = 50
+	for !s.over.Load() && ctx.Err() == nil {
+		s.calm.RLock()
+		chosen := map[int32]bool{}
+		var subjects []int32
+		for len(subjects) < atOnce {
+			i := int32(r.IntN(soakSubjects/of)*of + worker)
+			if !chosen[i] {
+				chosen[i] = true
+				subjects = append(subjects, i)
+			}
+		}
+		err := s.w.change(ctx, r, subjects)
+		s.calm.RUnlock()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// toggle pauses subscriptions and resumes them; the last is left as it is.
+func (s *soaking) toggle(ctx context.Context, r *rand.Rand) error {
+	for !s.over.Load() && ctx.Err() == nil {
+		k := r.IntN(soakSubscribers)
+		for _, active := range []bool{false, true} {
+			s.calm.RLock()
+			err := s.w.toggle(ctx, k, active)
+			s.calm.RUnlock()
+			if err != nil {
+				return err
+			}
+			if !wait(ctx, time.Duration(r.IntN(3000))*time.Millisecond) {
+				return nil
+			}
+		}
+	}
+	return nil
+}
+
+// publish lets the events in, evenly over the time that there is, and waits while too many are undecided.
+func (s *soaking) publish(ctx context.Context, r *rand.Rand, until time.Time) error {
+	began := time.Now()
+	for sent := 0; sent < s.c.Events; {
+		due := int(float64(s.c.Events) * min(1, float64(time.Since(began))/float64(until.Sub(began)-5*time.Second)))
+		behind, _ := s.w.ledger.waiting()
+		if n := min(due-sent, 1000); n <= 0 || behind > soakBehind {
+			if !wait(ctx, 50*time.Millisecond) {
+				return nil
+			}
+		} else {
+			s.calm.RLock()
+			err := s.w.publish(ctx, r, n)
+			s.calm.RUnlock()
+			if err != nil {
+				return err
+			}
+			sent += n
+		}
+	}
+	s.c.Say(fmt.Sprintf("%d events are in after %.0f s", s.c.Events, time.Since(s.began).Seconds()))
+	return nil
+}
+
+// kill ends processes at random, now and then two at once, and starts each again at once. While nothing is decided for a while
+// although events wait, it pauses, and says so: a bus that is killed faster than it can start shows nothing.
+func (s *soaking) kill(ctx context.Context, r *rand.Rand, until time.Time) error {
+	decidedAt, decided := time.Now(), 0
+	said := time.Now()
+	for s.report.Kills < s.c.Kills {
+		pause := max(time.Until(until.Add(-5*time.Second)), 0) / time.Duration(s.c.Kills-s.report.Kills)
+		pause = min(max(pause, 300*time.Millisecond), time.Minute)
+		if !wait(ctx, pause/2+time.Duration(r.Int64N(int64(pause)))) {
+			return nil
+		}
+		s.w.ledger.mu.Lock()
+		now, accepted, commands := len(s.w.ledger.decided), s.w.ledger.accepted, s.w.commands
+		s.w.ledger.mu.Unlock()
+		if now > decided || now == accepted {
+			decidedAt, decided = time.Now(), now
+		}
+		if time.Since(said) > 15*time.Second {
+			said = time.Now()
+			s.c.Say(fmt.Sprintf("%.0f s: %d kills, %d events, %d decided, %d commands", time.Since(s.began).Seconds(), s.report.Kills, accepted, now, commands))
+		}
+		if time.Since(decidedAt) > soakStall {
+			s.stalls++
+			decidedAt = time.Now()
+			s.c.Say(fmt.Sprintf("no decision for %s: nobody is killed for %s", soakStall, soakStall))
+			if !wait(ctx, soakStall) {
+				return nil
+			}
+			continue
+		}
+		s.calm.RLock()
+		victims := 1 + r.IntN(10)/9
+		for _, i := range r.Perm(len(s.nodes.slots))[:victims] {
+			s.nodes.kill(s.nodes.slots[i])
+			s.report.Kills++
+			if err := s.nodes.start(s.nodes.slots[i]); err != nil {
+				s.calm.RUnlock()
+				return err
+			}
+		}
+		err := s.reviveDead()
+		s.calm.RUnlock()
+		if err != nil {
+			return err
+		}
+	}
+	s.c.Say(fmt.Sprintf("%d kills after %.0f s; %s", s.report.Kills, time.Since(s.began).Seconds(), s.nodes.starts()))
+	return nil
+}
+
+// reviveDead starts what ended without being killed: an orchestrator does, but it should not be needed, so it is said.
+func (s *soaking) reviveDead() error {
+	died, err := s.nodes.revive()
+	if len(died) > 0 {
+		s.c.Say(fmt.Sprintf("%v ended without being killed", died))
+	}
+	return err
+}
+
+// beCalm lets nobody kill, publish or command until all that was accepted is decided and delivered, which may take 30 s.
+func (s *soaking) beCalm(ctx context.Context) error {
+	s.calm.Lock()
+	defer s.calm.Unlock()
+	began := time.Now()
+	for {
+		undecided, undelivered := s.w.ledger.waiting()
+		if undecided == 0 && undelivered == 0 {
+			break
+		}
+		if time.Since(began) > soakCalmLimit {
+			s.report.Late++
+			s.c.Say(fmt.Sprintf("after %s of calm %d events are undecided and %d deliveries have not come", soakCalmLimit, undecided, undelivered))
+			return s.diagnose(ctx)
+		}
+		if err := s.reviveDead(); err != nil {
+			return err
+		}
+		if !wait(ctx, 50*time.Millisecond) {
+			return ctx.Err()
+		}
+	}
+	took := time.Since(began).Seconds()
+	s.report.Calm = max(s.report.Calm, took)
+	s.c.Say(fmt.Sprintf("%.0f s: calm, all is delivered after %.1f s", time.Since(s.began).Seconds(), took))
+	return nil
+}
+
+// conclude waits until everything is done, stops the nodes, reads what is there to its end and judges.
+func (s *soaking) conclude(ctx context.Context, reader *soakReader) error {
+	if err := s.beCalm(ctx); err != nil {
+		return err
+	}
+	if err := s.idle(ctx); err != nil {
+		return err
+	}
+	s.nodes.stop()
+	if err := s.verify(ctx); err != nil {
+		return err
+	}
+	// Behind a mark in each partition there is nothing, and before it nothing that was not read.
+	marks := int64(0)
+	for _, topic := range s.w.topics() {
+		for p := range s.w.cfg.Shape.Partitions {
+			if err := s.w.mark(ctx, topic, int32(p)); err != nil {
+				return err
+			}
+			marks++
+		}
+	}
+	for limit := time.Now().Add(soakCalmLimit); reader.ends.Load() < marks; {
+		if time.Now().After(limit) {
+			return fmt.Errorf("the end of %d of %d partitions was read: the others are held by a transaction that nobody ends", reader.ends.Load(), marks)
+		}
+		if !wait(ctx, 20*time.Millisecond) {
+			return ctx.Err()
+		}
+	}
+	f := s.w.ledger.judge()
+	s.report.Lost, s.report.Leaked, s.report.Duplicates = f.lost, f.leaked, f.duplicates
+	s.report.Events, s.report.Commands, s.report.Decisions, s.report.Deliveries = s.w.ledger.accepted, s.w.commands, len(s.w.ledger.decided), len(s.w.ledger.delivered)
+	for _, line := range f.told {
+		s.c.Say(line)
+	}
+	if s.report.Err() != nil {
+		return s.diagnose(ctx)
+	}
+	return nil
+}
+
+// mark writes the end mark to a partition.
+func (w *soakWorld) mark(ctx context.Context, topic string, partition int32) error {
+	cl, err := w.cfg.Connection.Client(kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	if err != nil {
+		return err
+	}
+	defer cl.Close()
+	return cl.ProduceSync(ctx, &kgo.Record{Topic: topic, Partition: partition, Key: []byte(endMark)}).FirstErr()
+}
+
+// idle waits until no group that the verifier looks at has anything left to handle.
+func (s *soaking) idle(ctx context.Context) error {
+	for limit := time.Now().Add(soakCalmLimit); ; {
+		lags, err := s.w.operator.Lag(ctx, topology.Profile.Name, topology.Router.Name, topology.Audit.Name)
+		if err != nil {
+			return err
+		}
+		left := int64(0)
+		for _, l := range lags {
+			left += l.Records
+		}
+		if left == 0 {
+			return nil
+		}
+		if time.Now().After(limit) {
+			s.report.Late++
+			s.c.Say(fmt.Sprintf("%d records are not handled after %s of calm", left, soakCalmLimit))
+			return s.diagnose(ctx)
+		}
+		if err := s.reviveDead(); err != nil {
+			return err
+		}
+		if !wait(ctx, 100*time.Millisecond) {
+			return ctx.Err()
+		}
+	}
+}
+
+// verify walks the audit log with the auditor's code.
+func (s *soaking) verify(ctx context.Context) error {
+	secret, err := app.DeriveAuditKey(s.w.cfg.BusKey)
+	if err != nil {
+		return err
+	}
+	keys, err := audit.NewKeys(secret)
+	if err != nil {
+		return err
+	}
+	log, err := audit.Open(s.w.cfg.Connection, s.w.records)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	result, err := log.Verify(ctx, audit.Check{Keys: keys, Now: time.Now()})
+	if err != nil {
+		return fmt.Errorf("verify the audit log: %w", err)
+	}
+	s.report.Audit, s.report.AuditLog = len(result.Findings), result.Entries
+	for _, f := range result.Findings {
+		s.c.Say("audit log: " + f.String())
+	}
+	return nil
+}
+
+// diagnose says where the groups are and who has what.
+func (s *soaking) diagnose(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 20*time.Second)
+	defer cancel()
+	lags, err := s.w.operator.Lag(ctx)
+	if err != nil {
+		return err
+	}
+	for _, l := range lags {
+		if l.Records > 0 {
+			s.c.Say(fmt.Sprintf("group %s, %s/%d: committed %d, last stable offset %d, %d records wait, for %.1f s", l.Group, l.Topic, l.Partition, l.Committed, l.Stable, l.Records, l.Seconds))
+		}
+	}
+	groups, err := s.w.admin.DescribeGroups(ctx)
+	if err != nil {
+		return err
+	}
+	for _, g := range groups.Sorted() {
+		s.c.Say(fmt.Sprintf("group %s: %s", g.Group, g.State))
+		for _, m := range g.Members {
+			instance := ""
+			if m.InstanceID != nil {
+				instance = *m.InstanceID
+			}
+			assigned, _ := m.Assigned.AsConsumer()
+			line := fmt.Sprintf("  %s %s:", instance, m.MemberID)
+			if assigned != nil {
+				for _, t := range assigned.Topics {
+					line += fmt.Sprintf(" %s %v", t.Topic, t.Partitions)
+				}
+			}
+			s.c.Say(line)
+		}
+	}
+	return nil
+}
+
+// wait waits, and is false when the context has ended.
+func wait(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

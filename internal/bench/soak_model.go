@@ -172,7 +172,7 @@ func (f *findings) add(count *int, format string, args ...any) {
 
 // judge holds everything against the model: an event has one decision; a verdict is what consents and subscription said at the
 // versions that it names; these are no older than what was acknowledged before it was made; a permit has one delivery with the
-// fields of the grant and no others, a denial has none.
+// fields of the grant and no others, a denial has none. An old row that would have led to the same is not counted.
 func (l *ledger) judge() (f findings) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -213,8 +213,7 @@ func (l *ledger) judge() (f findings) {
 
 func (l *ledger) judgeVerdict(f *findings, d *decided, k int, got *delivered) {
 	v, subject := d.verdicts[k], l.events[d.event].subject
-	var state consentState
-	state = l.consents[subject].at(d.consents)
+	state := l.consents[subject].at(d.consents)
 	want := l.subscriptions[k].at(v.version) && state.permits(k)
 	about := fmt.Sprintf("event %d, subject %d, subscriber %d, consents at version %d, subscription at version %d, %s", d.event, subject, k, d.consents, v.version, d.place)
 	switch {
@@ -227,14 +226,17 @@ func (l *ledger) judgeVerdict(f *findings, d *decided, k int, got *delivered) {
 	}
 	// The line of a withdrawal: what was acknowledged before the decision must be in it.
 	at := time.UnixMilli(d.at)
-	consents, _ := l.consents[subject].demanded(at)
-	subscription, _ := l.subscriptions[k].demanded(at)
+	consents, newest := l.consents[subject].demanded(at)
+	subscription, active := l.subscriptions[k].demanded(at)
 	if d.consents < consents || v.version < subscription {
-		count, what := &f.lost, "lost: denied"
-		if v.permit {
-			count, what = &f.leaked, "leaked: permitted"
+		due := active && newest.permits(k)
+		old := fmt.Sprintf("on old rows, consents of version %d and subscription of version %d were acknowledged: %s", consents, subscription, about)
+		switch {
+		case v.permit && !due, got != nil && got.name && !newest.identity[k]:
+			f.add(&f.leaked, "leaked: permitted %s", old)
+		case !v.permit && due:
+			f.add(&f.lost, "lost: denied %s", old)
 		}
-		f.add(count, "%s on old rows, consents of version %d and subscription of version %d were acknowledged: %s", what, consents, subscription, about)
 	}
 	switch {
 	case v.permit && got == nil:

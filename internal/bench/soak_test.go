@@ -54,12 +54,15 @@ func TestSoakModelFinds(t *testing.T) {
 		spoil                    func(l *ledger, d *decided, out *delivered)
 		lost, leaked, duplicates int
 	}{
-		"as it must be":            {spoil: func(*ledger, *decided, *delivered) {}},
-		"no decision":              {spoil: func(l *ledger, _ *decided, _ *delivered) { delete(l.decided, event) }, lost: 1, leaked: 1},
-		"no delivery":              {spoil: func(l *ledger, _ *decided, _ *delivered) { delete(l.delivered, id(event, k)) }, lost: 1},
-		"twice delivered":          {spoil: func(_ *ledger, _ *decided, out *delivered) { out.times = 2 }, duplicates: 1},
-		"twice decided":            {spoil: func(_ *ledger, d *decided, _ *delivered) { d.decisions = 2 }, duplicates: 1},
-		"denied all the same":      {spoil: func(l *ledger, d *decided, _ *delivered) { d.verdicts[k].permit = false; delete(l.delivered, id(event, k)) }, lost: 1},
+		"as it must be":   {spoil: func(*ledger, *decided, *delivered) {}},
+		"no decision":     {spoil: func(l *ledger, _ *decided, _ *delivered) { delete(l.decided, event) }, lost: 1, leaked: 1},
+		"no delivery":     {spoil: func(l *ledger, _ *decided, _ *delivered) { delete(l.delivered, id(event, k)) }, lost: 1},
+		"twice delivered": {spoil: func(_ *ledger, _ *decided, out *delivered) { out.times = 2 }, duplicates: 1},
+		"twice decided":   {spoil: func(_ *ledger, d *decided, _ *delivered) { d.decisions = 2 }, duplicates: 1},
+		"denied all the same": {spoil: func(l *ledger, d *decided, _ *delivered) {
+			d.verdicts[k].permit = false
+			delete(l.delivered, id(event, k))
+		}, lost: 1},
 		"delivered though denied":  {spoil: func(_ *ledger, d *decided, _ *delivered) { d.consents = 2; d.verdicts[k].permit = false }, leaked: 1},
 		"permitted on a denial":    {spoil: func(_ *ledger, d *decided, _ *delivered) { d.consents = 2 }, leaked: 1},
 		"behind the line":          {spoil: func(_ *ledger, d *decided, _ *delivered) { d.at = at.UnixMilli() + 1 }, leaked: 1},

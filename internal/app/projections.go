@@ -20,11 +20,11 @@ type projections struct {
 	registry *codecs.Registry
 	log      *slog.Logger
 
-	mu          sync.RWMutex
-	known       map[projectionKey]*registered
-	busy        map[projectionKey]bool
-	ready       map[readyKey]*verdict.Snapshot // for which snapshot everything was found registered
-	subscribers map[readyKey][]string          // of that snapshot
+	mu      sync.RWMutex
+	known   map[projectionKey]*registered
+	busy    map[projectionKey]bool
+	ready   map[readyKey]*verdict.Snapshot // for which snapshot everything was found registered
+	outlets map[readyKey][]string          // topics that deliveries may go to under that snapshot
 }
 
 type projectionKey struct {
@@ -48,7 +48,7 @@ type registered struct {
 
 func newProjections(ctx context.Context, registry *codecs.Registry, log *slog.Logger) *projections {
 	return &projections{ctx: ctx, registry: registry, log: log,
-		known: map[projectionKey]*registered{}, busy: map[projectionKey]bool{}, ready: map[readyKey]*verdict.Snapshot{}, subscribers: map[readyKey][]string{}}
+		known: map[projectionKey]*registered{}, busy: map[projectionKey]bool{}, ready: map[readyKey]*verdict.Snapshot{}, outlets: map[readyKey][]string{}}
 }
 
 func key(t verdict.Target) projectionKey {
@@ -76,10 +76,10 @@ func (p *projections) settled(snap *verdict.Snapshot, eventType string, writer *
 		return true
 	}
 	done = true
-	var subscribers []string
+	var topics []string
 	for _, t := range snap.Targets(eventType, writer) {
 		k := key(t)
-		subscribers = append(subscribers, t.Subscriber)
+		topics = append(topics, topology.SubscriberTopicName(t.Subscriber))
 		p.mu.Lock()
 		if p.known[k] == nil {
 			done = false
@@ -100,7 +100,7 @@ func (p *projections) settled(snap *verdict.Snapshot, eventType string, writer *
 	}
 	if done {
 		p.mu.Lock()
-		p.ready[rk], p.subscribers[rk] = snap, subscribers
+		p.ready[rk], p.outlets[rk] = snap, topics
 		p.mu.Unlock()
 	}
 	return done
@@ -109,11 +109,11 @@ func (p *projections) settled(snap *verdict.Snapshot, eventType string, writer *
 // outletsSettled says whether it is known of every subscriber's topic that deliveries of a type may go to.
 func (p *projections) outletsSettled(eventType string, writer *codecs.Schema, o *outlets) bool {
 	p.mu.RLock()
-	subscribers := p.subscribers[readyKey{eventType, writer.ID()}]
+	topics := p.outlets[readyKey{eventType, writer.ID()}]
 	p.mu.RUnlock()
 	settled := true
-	for _, s := range subscribers {
-		settled = o.settled(topology.SubscriberTopicName(s)) && settled
+	for _, t := range topics {
+		settled = o.settled(t) && settled
 	}
 	return settled
 }

@@ -47,6 +47,10 @@ func newBench() *cobra.Command {
 				}
 				continue
 			}
+			if len(r.Stages) > 0 {
+				fmt.Fprint(cmd.OutOrStdout(), bench.Table(r.Stages))
+				continue
+			}
 			fmt.Fprintf(cmd.OutOrStdout(), "%s: ratio %.3f (ours %.2f, theirs %.2f %s, %d runs)\n", r.Name, r.Ratio, r.Ours, r.Theirs, r.Unit, r.Runs)
 		}
 		return failed

@@ -30,6 +30,7 @@ type Result struct {
 
 	Interval float64 `json:"interval_ms,omitempty"` // latency: the longest transaction as configured, taken off ours before the ratio
 	*Soak            // of the soak alone
+	Stages   []Stage `json:"stages,omitempty"` // of the pipeline alone
 }
 
 // Config says where and how much to measure. The zero value of a number takes the default named there.
@@ -103,6 +104,7 @@ func All() []Benchmark {
 		{Name: "project_vs_goavro", About: "processor time an event: cut for 20 recipients, against goavro's decoding once and encoding for each", Run: projectVsGoavro, NoBroker: true, Events: 10_000},
 		{Name: "recovery_vs_leveldb", About: "seconds until a table of a million keys is recovered, against goka's default client and LevelDB", Run: recoveryVsLevelDB, Events: 1_000_000},
 		{Name: "soak", About: "violations, no comparison: nodes killed with -9 and started again while events and commands come, held against a model", Run: soak, Events: 104_000},
+		{Name: "pipeline", About: "processor time an event, by stage: admission, profile, router, a subscriber's read; no comparison", Run: pipeline, Events: 40_000},
 	}
 }
 

@@ -50,12 +50,13 @@ type soakWorld struct {
 	records   *codecs.Records
 	keys      *pseudonym.Keys
 	subjects  []string // pseudonyms
+	people    int32    // how many of the subjects events are about
 	ledger    *ledger
 	commands  int // accepted, guarded by the ledger's mutex
 }
 
 func newSoakWorld(ctx context.Context, c Config) (w *soakWorld, err error) {
-	w = &soakWorld{cfg: soakConfig(c.Brokers, c.Registry)}
+	w = &soakWorld{cfg: soakConfig(c.Brokers, c.Registry), people: soakSubjects}
 	if _, err = app.Apply(ctx, w.cfg); err != nil {
 		return nil, err
 	}
@@ -249,7 +250,7 @@ func (w *soakWorld) publish(ctx context.Context, r *rand.Rand, n int) error {
 	for range n {
 		i := int32(len(w.ledger.events))
 		life, _ := parseID(w.keys.LifeEvent(source, eventID(int(i)))) // is hexadecimal
-		w.ledger.events = append(w.ledger.events, soakEvent{subject: r.Int32N(soakSubjects)})
+		w.ledger.events = append(w.ledger.events, soakEvent{subject: r.Int32N(w.people)})
 		w.ledger.byLife[life] = i
 		left = append(left, i)
 	}

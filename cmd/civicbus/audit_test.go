@@ -44,6 +44,14 @@ func audits(t *testing.T) {
 		t.Errorf("%+v", uses)
 	}
 	on(t, "", "audit", "report").want(t, 0, "SUBSCRIBER", "kela.fi")
+
+	var counted []usageLine
+	for deadline := time.Now().Add(20 * time.Second); len(counted) == 0 && time.Now().Before(deadline); { // the group counts at its own pace
+		on(t, "", "usage", "-o", "json").want(t, 0).json(t, &counted)
+	}
+	on(t, "", "usage").want(t, 0, "DELIVERED", "sub-kela-address")
+	on(t, "", "usage", "sub-kela-address").want(t, 0, "kela.fi")
+	on(t, "", "usage", "no-such-subscription").want(t, 1, "nothing was decided")
 	heads(t)
 }
 

@@ -282,7 +282,8 @@ func lists(t *testing.T) {
 		t.Errorf("%d organisations", len(orgs))
 	}
 	on(t, "", "subscription", "list", "-o", "yaml").want(t, 0, "id: sub-kela-address")
-	on(t, "", "subscription", "get", "sub-posti-address").want(t, 0, "purpose: mail-forwarding", "approvedBy: operator:bertta")
+	on(t, "", "subscription", "get", "sub-posti-address").want(t, 0, "purpose: mail-forwarding", "approvedBy: operator:bertta", "# from: in effect from recorded offsets")
+	on(t, "", "subscription", "get", "sub-posti-address", "-o", "json").want(t, 0, `"partition": 1`)
 	on(t, "", "catalog", "list").want(t, 0, "fi.dvv.person.birth")
 	on(t, "", "catalog", "get", "fi.dvv.person.address.changed", "-o", "table").want(t, 0, "posti.fi", "mail-forwarding", "consent")
 	on(t, "", "catalog", "get", "no.such.type").want(t, 1, "no event type")

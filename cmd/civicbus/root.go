@@ -32,7 +32,7 @@ Every setting is a key of the configuration file, an environment variable and a 
 	hideSettings(root)
 	root.AddCommand(
 		newCatalog(), newTrust(), newSubscription(), newConsent(), newSubject(),
-		newPublish(), newTail(), newDeadLetters(), newLag(), newAudit(),
+		newPublish(), newTail(), newDeadLetters(), newLag(), newAudit(), newUsage(),
 		newTopics(), newSchemas(), newTopology(), newBench(), newConfig(), newVersion(),
 	)
 	root.AddCommand(parts()...)

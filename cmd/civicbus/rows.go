@@ -11,8 +11,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// getCommand prints one row.
-func getCommand[T any](what, arg string, table admin.Table[T]) *cobra.Command {
+// getCommand prints one row. brief, if it is not nil, leaves out of the YAML what nobody reads, and says so in a line.
+func getCommand[T any](what, arg string, table admin.Table[T], brief func(T) (row T, left string)) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "get " + arg, Short: "Print one " + what, Args: args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -28,7 +28,15 @@ func getCommand[T any](what, arg string, table admin.Table[T]) *cobra.Command {
 			if row == nil {
 				return fmt.Errorf("there is no %s %q", what, args[0])
 			}
-			return printRow(cmd, *row)
+			if brief == nil || format(cmd) == "json" {
+				return printRow(cmd, *row)
+			}
+			short, left := brief(*row)
+			if err := printRow(cmd, short); err != nil || left == "" {
+				return err
+			}
+			_, err = fmt.Fprintln(cmd.OutOrStdout(), "# "+left)
+			return err
 		},
 	}
 	formatFlag(cmd, "yaml", "json")

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"strings"
 
 	"civicbus/codecs"
@@ -34,7 +35,7 @@ func newSubscription() *cobra.Command {
 			func(c *admin.Client, cmd *cobra.Command, by admin.By, rows []codecs.Subscription) ([]admin.Request, error) {
 				return c.PutSubscriptions(cmd.Context(), by, rows...)
 			}),
-		getCommand("subscription", "SUBSCRIPTION", admin.Subscriptions),
+		getCommand("subscription", "SUBSCRIPTION", admin.Subscriptions, withoutVector),
 		listCommand("subscription", admin.Subscriptions, []string{"subscription", "version", "status", "subscriber", "event types", "role", "purpose", "basis", "delivery"}, func(s codecs.Subscription) []any {
 			status := s.Status
 			if s.StatusReason != "" {
@@ -46,4 +47,19 @@ func newSubscription() *cobra.Command {
 		status("pause", "Stop deliveries, for a while", true),
 		status("resume", "Go on after a pause", false),
 		status("revoke", "End subscriptions for good", true))
+}
+
+// withoutVector leaves out the offsets from which on a subscription is in effect: there is one for each partition of each
+// stream, and apply takes none of them.
+func withoutVector(s codecs.Subscription) (codecs.Subscription, string) {
+	if len(s.From) == 0 {
+		return s, ""
+	}
+	topics := map[string]bool{}
+	for _, p := range s.From {
+		topics[p.Topic] = true
+	}
+	left := fmt.Sprintf("from: in effect from recorded offsets of %d partitions of %d streams on; -o json shows them", len(s.From), len(topics))
+	s.From = nil
+	return s, left
 }

@@ -24,7 +24,7 @@ func newTrust() *cobra.Command {
 			func(c *admin.Client, cmd *cobra.Command, by admin.By, rows []codecs.Organisation) ([]admin.Request, error) {
 				return c.PutOrganisations(cmd.Context(), by, rows...)
 			}),
-		getCommand("organisation", "ORGANISATION", admin.Organisations),
+		getCommand("organisation", "ORGANISATION", admin.Organisations, nil),
 		listCommand("organisation", admin.Organisations, []string{"organisation", "version", "status", "name", "source", "publishes", "receives", "inbox"}, func(o codecs.Organisation) []any {
 			return []any{o.ID, o.Version, o.Status, o.Name, o.Source, len(o.Publishes), len(o.Receives), o.Inbox}
 		}),

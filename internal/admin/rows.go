@@ -10,7 +10,7 @@ import (
 	"civicbus/topology"
 )
 
-// Table is the table of a reference-data group, and the stream of its commands.
+// Table is the table of a reference-data group, and the stream of its commands; or that of a group that nobody commands.
 type Table[T any] struct {
 	group   topology.Group
 	record  func(*codecs.Records) *codecs.Record[T]
@@ -32,6 +32,11 @@ var (
 		func(r *codecs.Records) *codecs.Record[codecs.Consents] { return r.Consents },
 		func(row *codecs.Consents) int64 { return row.Version }}
 )
+
+// Usage is what became of each subscription's events. No command changes it, and its rows have no version.
+var Usage = Table[codecs.UsageRow]{topology.Usage,
+	func(r *codecs.Records) *codecs.Record[codecs.UsageRow] { return r.UsageRow },
+	func(*codecs.UsageRow) int64 { return 0 }}
 
 // All reads the whole table, by key.
 func (t Table[T]) All(ctx context.Context, c *Client) (map[string]T, error) {

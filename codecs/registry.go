@@ -31,6 +31,8 @@ type RegistryConfig struct {
 	User     string        // of basic authentication; empty: none
 	Password string        // of basic authentication
 	Timeout  time.Duration // of one request; zero: 5 s
+
+	Transport http.RoundTripper // carries the requests; nil: http.DefaultTransport
 }
 
 // Registry is a Schema Registry seen through a cache. A schema id never changes its meaning, so what is loaded stays.
@@ -71,9 +73,12 @@ func NewRegistry(c RegistryConfig) (*Registry, error) {
 	if c.Timeout <= 0 {
 		c.Timeout = 5 * time.Second
 	}
+	if c.Transport == nil {
+		c.Transport = http.DefaultTransport
+	}
 	u.Path = trimSlash(u.Path)
 	client := srclient.NewSchemaRegistryClient(u.String(),
-		srclient.WithClient(&http.Client{Timeout: c.Timeout, Transport: boundedTransport{http.DefaultTransport}}))
+		srclient.WithClient(&http.Client{Timeout: c.Timeout, Transport: boundedTransport{c.Transport}}))
 	client.CachingEnabled(false) // its cache would answer "latest" with what was latest once
 	client.SetCredentials(c.User, c.Password)
 	return newRegistry(&remoteStore{client: client}), nil

@@ -27,7 +27,7 @@ var mayImport = map[string][]string{
 	"topology":           {"codecs", "internal/verdict"},
 
 	"internal/admission":   {"codecs", "internal/pseudonym"}, // pure as verdict, and two ways to Kafka
-	"internal/flaw":        {}, // what chaos plants
+	"internal/flaw":        {},                               // what chaos plants
 	"internal/kafka":       {"internal/flaw", "topology"},
 	"internal/projections": {"codecs", "internal/verdict", "topology"},
 	"internal/refdata":     {"codecs"},

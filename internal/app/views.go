@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"civicbus/codecs"
+	"civicbus/internal/flaw"
 	"civicbus/internal/verdict"
 	"civicbus/topology"
 )
@@ -50,6 +51,9 @@ func (v *views) changed(table, key string, row []byte) {
 		v.put(func(c *verdict.Changes) { c.EventTypes[key] = r })
 	case trustTable:
 		r := read(v, table, row, v.records.Organisation)
+		if flaw.Planted(flaw.TrustStale) && v.snapshot().Organisation(key) != nil {
+			return
+		}
 		v.put(func(c *verdict.Changes) { c.Organisations[key] = r })
 	case subscriptionTable:
 		r := read(v, table, row, v.records.Subscription)

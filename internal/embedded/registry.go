@@ -41,14 +41,7 @@ type Registry struct {
 
 // startRegistry restores what the journal at path holds (empty: keep none) and listens on address.
 func startRegistry(ctx context.Context, address, path string, log *slog.Logger) (*Registry, error) {
-	r := &Registry{
-		log:     log,
-		store:   srfake.NewRegistry(),
-		levels:  map[string]sr.CompatibilityLevel{"": sr.CompatBackward}, // Confluent's default
-		highest: map[string]int{},
-		address: address,
-	}
-	r.http = r.routes()
+	r := newRegistry(address, log)
 	if path != "" {
 		var err error
 		if r.journal, err = openJournal(path, r.restore); err != nil {
@@ -60,6 +53,21 @@ func startRegistry(ctx context.Context, address, path string, log *slog.Logger) 
 	}
 	return r, nil
 }
+
+func newRegistry(address string, log *slog.Logger) *Registry {
+	r := &Registry{
+		log:     log,
+		store:   srfake.NewRegistry(),
+		levels:  map[string]sr.CompatibilityLevel{"": sr.CompatBackward}, // Confluent's default
+		highest: map[string]int{},
+		address: address,
+	}
+	r.http = r.routes()
+	return r
+}
+
+// RegistryHandler is a registry in memory that listens nowhere: for tests that may not use the network.
+func RegistryHandler() http.Handler { return newRegistry("", slog.New(slog.DiscardHandler)).http }
 
 // URL returns the base URL, without a slash at its end. It stays the same over Stop and Start.
 func (r *Registry) URL() string {

@@ -25,3 +25,14 @@ const (
 	MemberUnnamed           // offsets are committed by whoever asks
 	EngineCount             // is not a flaw: those of the engine are the ones before it
 )
+
+// Defects of the bus around the engine.
+const (
+	TrustStale       Flaw = EngineCount + 1 + iota // a change of a trust row is not applied to the compiled view
+	RepeatPassed                                   // the repeat check is dropped
+	DeliveryByOffset                               // a delivery id follows from the record's offset
+	BodyWhole                                      // a delivery has every field
+	EntrySkipped                                   // some decisions are not audited
+	RowTwice                                       // an event is folded into its subject's profile twice
+	BusCount                                       // is not a flaw: those of the bus are the ones before it
+)

@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"civicbus/codecs"
+	"civicbus/internal/flaw"
 	"civicbus/internal/kafka"
 	"civicbus/processors/event"
 	"civicbus/topology"
@@ -81,6 +82,9 @@ func (g *Group) Callbacks() topology.Callbacks {
 // decided audits one decision.
 func (g *Group) decided(ctx goka.Context, msg any) {
 	value, _ := msg.([]byte)
+	if flaw.Planted(flaw.EntrySkipped) && ctx.Offset()%5 == 3 {
+		return
+	}
 	d, err := g.env.Records.Decision.Decode(value)
 	if err != nil {
 		g.unreadable(ctx, value, err)

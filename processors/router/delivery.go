@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"civicbus/codecs"
+	"civicbus/internal/flaw"
 	"civicbus/internal/verdict"
 	"civicbus/processors/event"
 	"civicbus/topology"
@@ -49,6 +50,9 @@ func (d *delivery) carryOut(verdicts []verdict.Verdict) ([]codecs.VerdictItem, e
 			continue
 		}
 		item.DeliveryID, item.FieldSet = d.g.env.Keys.Delivery(e.Source, e.ID, e.Subject, v.Sub.ID), v.FieldSet
+		if flaw.Planted(flaw.DeliveryByOffset) {
+			item.DeliveryID = d.g.env.Keys.Delivery(e.Source, strconv.FormatInt(d.r.Ctx.Offset(), 10), e.Subject, v.Sub.ID)
+		}
 		var err error
 		if attempts[i], err = d.attempt(v, item.DeliveryID); err != nil {
 			return nil, err
@@ -101,6 +105,9 @@ func (d *delivery) record(v *verdict.Verdict, id string, p *codecs.Projection, s
 	value, withheld, err := d.snap.Project(value, d.ev, v, p)
 	if err != nil {
 		return nil, err
+	}
+	if flaw.Planted(flaw.BodyWhole) {
+		value, withheld = d.r.Value, nil
 	}
 	e, pair := &d.r.Envelope, d.g.env.Keys.For(v.Sub.Subscriber)
 	h := headers{list: make([]kgo.RecordHeader, 0, 16), text: make([]byte, 0, 384)}

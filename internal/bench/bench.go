@@ -103,6 +103,7 @@ func All() []Benchmark {
 		{Name: "match_100k_vs_10", About: "processor time of a decision: among 100,000 subscriptions against among 10", Run: matchHundredThousand, NoBroker: true, Events: 200_000},
 		{Name: "project_vs_goavro", About: "processor time an event: cut for 20 recipients, against goavro's decoding once and encoding for each", Run: projectVsGoavro, NoBroker: true, Events: 10_000},
 		{Name: "recovery_vs_leveldb", About: "seconds until a table of a million keys is recovered, against goka's default client and LevelDB", Run: recoveryVsLevelDB, Events: 1_000_000},
+		{Name: "memory_per_million", About: "megabytes of memory for a million subjects' consents, a grant each; no comparison", Run: memoryPerMillion, Events: 1_000_000},
 		{Name: "soak", About: "violations, no comparison: nodes killed with -9 and started again while events and commands come, held against a model", Run: soak, Events: 104_000},
 		{Name: "pipeline", About: "processor time an event, by stage: admission, profile, router, a subscriber's read; no comparison", Run: pipeline, Events: 40_000},
 	}

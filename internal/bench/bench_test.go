@@ -10,7 +10,7 @@ import (
 
 // small is what each benchmark is run with by the test that keeps it from rotting. Nothing is asserted on time. One that is
 // missing is run elsewhere.
-var small = map[string]int{"router_vs_goka": 3_000, "latency_p50_vs_raw": 100, "latency_p99_vs_raw": 100, "match_100k_vs_10": 100, "project_vs_goavro": 10, "recovery_vs_leveldb": 1_000}
+var small = map[string]int{"router_vs_copy": 3_000, "memory_per_million": 1_000, "router_vs_goka": 3_000, "latency_p50_vs_raw": 100, "latency_p99_vs_raw": 100, "match_100k_vs_10": 100, "project_vs_goavro": 10, "recovery_vs_leveldb": 1_000}
 
 // cluster is the embedded one, in this process: enough to run a benchmark, not to measure with.
 func cluster(t testing.TB) *embedded.Cluster {

@@ -336,6 +336,7 @@ func (a answer) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 var answerSeeds = [][]byte{
+	[]byte(`0null`), []byte(`1 null`), []byte(`2null`), []byte(`3null`),
 	[]byte(`0{"schema":"{\"type\":\"record\",\"name\":\"Pet\",\"fields\":[{\"name\":\"name\",\"type\":\"string\"}]}"}`),
 	[]byte(`0{"schema":"\"string\"","schemaType":"AVRO"}`),
 	[]byte(`0{"schema":"syntax","schemaType":"PROTOBUF"}`),

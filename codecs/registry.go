@@ -1,6 +1,7 @@
 package codecs
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -258,7 +259,8 @@ func wait[T any](ctx context.Context, ask func() (T, error)) (T, error) {
 	}
 }
 
-// boundedTransport refuses answers that are larger than any schema: srclient reads them whole.
+// boundedTransport refuses answers that srclient does not bear: it reads them whole, however large, and takes a JSON null
+// for a schema, which ends the process (srclient v0.7.4, getVersion; found by feeding it changed answers).
 type boundedTransport struct{ next http.RoundTripper }
 
 func (t boundedTransport) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -266,9 +268,16 @@ func (t boundedTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	resp.Body = struct {
-		io.Reader
-		io.Closer
-	}{io.LimitReader(resp.Body, 4*MaxSchemaBytes), resp.Body}
+	body, err := io.ReadAll(io.LimitReader(resp.Body, 4*MaxSchemaBytes+1))
+	if err = errors.Join(err, resp.Body.Close()); err != nil {
+		return nil, fmt.Errorf("read the registry's answer: %w", err)
+	}
+	if len(body) > 4*MaxSchemaBytes {
+		return nil, fmt.Errorf("read the registry's answer: larger than %d bytes", 4*MaxSchemaBytes)
+	}
+	if bytes.Equal(bytes.TrimSpace(body), []byte("null")) {
+		return nil, errors.New("read the registry's answer: null is none")
+	}
+	resp.Body = io.NopCloser(bytes.NewReader(body))
 	return resp, nil
 }

@@ -9,8 +9,9 @@ import (
 
 // Cover shows from the decisions' follows that no record of an event stream was passed over: each decision covers the
 // offsets from its follows up to and with its own record, and together they must cover one stretch of each partition, once.
-// Gaps between follows and the record are no records (transaction markers, aborted data). Only the groups that decide each
-// record of a stream (profile, router) have a follows. Decisions of one partition may stand in several chains, when a record
+// Gaps between follows and the record are no records (transaction markers, aborted data). That holds of the router, which
+// decides each record of its streams. Group profile decides only what it drops, since what it publishes is the router's to
+// decide: of its decisions it shows that none was made twice. Decisions of one partition may stand in several chains, when a record
 // bore a foreign key, so the whole log is looked at before anything is said. Memory grows with the pieces that do not touch
 // each other yet, which in a log that was written in order are few.
 type Cover struct {
@@ -25,6 +26,9 @@ type stream struct {
 
 // stretch is a half-open interval of offsets.
 type stretch struct{ from, to int64 }
+
+// decidesAll is the group that decides each record of the streams that it reads.
+const decidesAll = "router"
 
 // NewCover begins with nothing.
 func NewCover() *Cover { return &Cover{streams: map[stream][]stretch{}, twice: map[stream]int64{}} }
@@ -69,7 +73,7 @@ func (c *Cover) Findings() []Finding {
 		if at, ok := c.twice[k]; ok {
 			all = append(all, Finding{Kind: Twice, Detail: fmt.Sprintf("%s/%d: the record at offset %d, or one right before it, was decided twice (%s)", k.topic, k.partition, at, k.kind)})
 		}
-		if len(stretches) > 1 {
+		if len(stretches) > 1 && k.kind == decidesAll {
 			all = append(all, Finding{Kind: Undecided, Detail: fmt.Sprintf("%s/%d: no decision about the records from offset %d to %d (%s)",
 				k.topic, k.partition, stretches[0].to, stretches[1].from-1, k.kind)})
 		}

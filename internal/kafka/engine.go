@@ -103,6 +103,7 @@ type Engine struct {
 
 // assignment is what the group's coordinator gave this member in one generation.
 type assignment struct {
+	client *kgo.Client // the member; it may be given partitions before join knows it
 	claims map[string][]int32
 	queues map[tp]*queue
 	member member        // who we are in this generation; later the client may know another one
@@ -213,7 +214,7 @@ func (e *Engine) assigned(ctx context.Context, cl *kgo.Client, claims map[string
 	cl.ResumeFetchPartitions(claims) // franz-go remembers a pause beyond the assignment
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	a := &assignment{claims: claims, queues: map[tp]*queue{}, over: make(chan struct{})}
+	a := &assignment{client: cl, claims: claims, queues: map[tp]*queue{}, over: make(chan struct{})}
 	a.member.id, a.member.generation = cl.GroupMetadata()
 	a.member.instance = e.cfg.Instance
 	for t, ps := range claims {
@@ -233,7 +234,7 @@ func (e *Engine) assigned(ctx context.Context, cl *kgo.Client, claims map[string
 // no policy to reset to, stop where only an unclean election can have truncated.
 func (e *Engine) place(ctx context.Context, offsets map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
 	e.mu.Lock()
-	a, cl := e.assignment, e.consume
+	a := e.assignment
 	e.mu.Unlock()
 	if a == nil {
 		return offsets, nil
@@ -253,7 +254,7 @@ func (e *Engine) place(ctx context.Context, offsets map[string]map[int32]kgo.Off
 	var start kadm.ListedOffsets
 	if len(names) > 0 {
 		var err error
-		if start, err = kadm.NewClient(cl).ListStartOffsets(ctx, names...); err != nil {
+		if start, err = kadm.NewClient(a.client).ListStartOffsets(ctx, names...); err != nil {
 			return nil, fmt.Errorf("list where the inputs of group %s start: %w", e.group, err)
 		}
 	}

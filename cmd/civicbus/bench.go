@@ -68,7 +68,7 @@ func runBench(cmd *cobra.Command, name string, cfg bench.Config) (r bench.Result
 	if err != nil {
 		return r, err
 	}
-	broker := exec.CommandContext(cmd.Context(), self, "bench", "broker")
+	broker := exec.CommandContext(cmd.Context(), self, "bench", "broker") //nolint:gosec // this program
 	broker.Stderr = cmd.ErrOrStderr()
 	stdin, err := broker.StdinPipe()
 	if err != nil {
@@ -93,7 +93,7 @@ func runBench(cmd *cobra.Command, name string, cfg bench.Config) (r bench.Result
 		}
 	}
 	cfg.Feed = func(ctx context.Context, first, n int) error {
-		feed := exec.CommandContext(ctx, self, "bench", "feed", cfg.Brokers[0], cfg.Registry, strconv.Itoa(first), strconv.Itoa(n))
+		feed := exec.CommandContext(ctx, self, "bench", "feed", cfg.Brokers[0], cfg.Registry, strconv.Itoa(first), strconv.Itoa(n)) //nolint:gosec // this program
 		feed.Stderr = cmd.ErrOrStderr()
 		return feed.Run()
 	}

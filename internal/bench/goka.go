@@ -357,7 +357,7 @@ func (a *usual) run(ctx context.Context, group string, from map[int32]int64, n i
 	if err != nil {
 		return 0, err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	edges := []goka.Edge{goka.Input(stream, new(codec.Bytes), a.callback), goka.Join(gokaConsents, new(codec.Bytes)), goka.Output(gokaDecisions, new(codec.Bytes))}
 	for s := range subscribers {
 		edges = append(edges, goka.Output(goka.Stream(gokaPrefix+topology.SubscriberTopicName(subscriber(s))), new(codec.Bytes)))

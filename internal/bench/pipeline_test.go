@@ -15,7 +15,7 @@ func TestPipelineShort(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	r, err := pipeline(t.Context(), Config{Brokers: c.Brokers(), Registry: c.RegistryURL(), Events: 500, Say: func(text string) { t.Log(text) }})
 	if err != nil {
 		t.Fatal(err)

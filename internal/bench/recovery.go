@@ -110,7 +110,7 @@ func recoverTheirs(ctx context.Context, brokers []string, table, last string) (f
 	if err != nil {
 		return 0, err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	runtime.GC()
 	began := time.Now()
 	v, err := goka.NewView(brokers, goka.Table(table), new(codec.Bytes), goka.WithViewStorageBuilder(storage.DefaultBuilder(dir)),

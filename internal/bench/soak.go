@@ -350,7 +350,7 @@ func (s *soaking) conclude(ctx context.Context, reader *soakReader) error {
 	marks := int64(0)
 	for _, topic := range s.w.topics() {
 		for p := range s.w.cfg.Shape.Partitions {
-			if err := s.w.mark(ctx, topic, int32(p)); err != nil {
+			if err := s.w.mark(ctx, topic, p); err != nil {
 				return err
 			}
 			marks++

@@ -120,8 +120,8 @@ func (s *soakNodes) start(p *soakProcess) error {
 	if err != nil {
 		return err
 	}
-	defer log.Close() // the process has its own
-	p.cmd = exec.Command(s.command[0], append(slices.Clone(s.command[1:]), p.args...)...)
+	defer func() { _ = log.Close() }()                                                    // the process has its own
+	p.cmd = exec.Command(s.command[0], append(slices.Clone(s.command[1:]), p.args...)...) //nolint:gosec,noctx // this program, killed by the soak alone
 	p.cmd.Stderr = log
 	if _, err := p.cmd.StdinPipe(); err != nil { // closed with the process, or with this one
 		return err
@@ -208,12 +208,6 @@ func (s *soakNodes) revive() (died []string, err error) {
 		}
 	}
 	return died, err
-}
-
-func (s *soakNodes) allReady() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.ready) >= len(s.slots)
 }
 
 // starts tells how long starting took, in the middle and at the worst.

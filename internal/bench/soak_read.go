@@ -42,7 +42,7 @@ func (r *soakReader) run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		fetches := r.client.PollFetches(ctx)
 		if ctx.Err() != nil {
-			break
+			return nil //nolint:nilerr // told to end
 		}
 		for _, e := range fetches.Errors() {
 			return fmt.Errorf("read %s/%d: %w", e.Topic, e.Partition, e.Err)

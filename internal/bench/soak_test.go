@@ -31,7 +31,7 @@ func TestSoakShort(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	r, err := soak(t.Context(), Config{Brokers: c.Brokers(), Registry: c.RegistryURL(), Events: 3_000, Kills: 6, For: 10 * time.Second, Seed: 1, Say: func(text string) { t.Log(text) }})
 	if err != nil {
 		t.Fatal(err)

@@ -3,6 +3,7 @@ package bench
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -134,7 +135,7 @@ func municipality(m int) string {
 }
 
 // load puts the reference data through the groups that keep it, as an operator would.
-func (w *world) load(ctx context.Context, operator *admin.Client, say func(string)) error {
+func (w *world) load(ctx context.Context, operator *admin.Client, say func(string)) (err error) {
 	cfg := w.cfg
 	cfg.Parts = []string{"catalog", "trust", "subscription", "consent", app.PartKeepers}
 	n, err := app.Connect(ctx, cfg)
@@ -144,7 +145,7 @@ func (w *world) load(ctx context.Context, operator *admin.Client, say func(strin
 	running, stop := context.WithCancel(ctx)
 	done := make(chan error, 1)
 	go func() { done <- n.Run(running) }()
-	defer func() { stop(); <-done }()
+	defer func() { stop(); err = errors.Join(err, <-done) }()
 
 	var orgs []codecs.Organisation
 	var types_ []codecs.EventType

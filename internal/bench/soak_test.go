@@ -24,8 +24,8 @@ func TestMain(m *testing.M) {
 }
 
 func TestSoakShort(t *testing.T) {
-	if testing.Short() {
-		t.Skip("kills real processes for ten seconds")
+	if testing.Short() || raced {
+		t.Skip("kills real processes for ten seconds, and the race detector makes them too slow for the lease")
 	}
 	c, err := embedded.Start(t.Context(), embedded.Config{})
 	if err != nil {

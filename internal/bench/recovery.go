@@ -30,15 +30,7 @@ import (
 func recoveryVsLevelDB(ctx context.Context, c Config) (Result, error) {
 	const table = "bench-recovery-table"
 	conn := kafka.Connection{Brokers: c.Brokers}
-	cl, err := conn.Client(kgo.ProducerBatchMaxBytes(900_000), kgo.MaxBufferedRecords(50_000), kgo.ProducerLinger(20*time.Millisecond))
-	if err != nil {
-		return Result{}, err
-	}
-	defer cl.Close()
-	if _, err := kadm.NewClient(cl).CreateTopic(ctx, 8, 1, nil, table); err != nil {
-		return Result{}, err
-	}
-	bytes, err := fill(ctx, cl, table, c.Events)
+	bytes, err := c.makeTable(ctx, conn, table)
 	if err != nil {
 		return Result{}, err
 	}
@@ -47,6 +39,19 @@ func recoveryVsLevelDB(ctx context.Context, c Config) (Result, error) {
 	return c.compare("recovery_vs_leveldb", "s",
 		func(int) (float64, error) { return recoverOurs(ctx, conn, table, last) },
 		func(int) (float64, error) { return recoverTheirs(ctx, c.Brokers, table, last) })
+}
+
+// makeTable makes a table topic with a row for each of c.Events subjects, and returns the rows' bytes.
+func (c *Config) makeTable(ctx context.Context, conn kafka.Connection, table string) (bytes int, err error) {
+	cl, err := conn.Client(kgo.ProducerBatchMaxBytes(900_000), kgo.MaxBufferedRecords(50_000), kgo.ProducerLinger(20*time.Millisecond))
+	if err != nil {
+		return 0, err
+	}
+	defer cl.Close()
+	if _, err := kadm.NewClient(cl).CreateTopic(ctx, 8, 1, nil, table); err != nil {
+		return 0, err
+	}
+	return fill(ctx, cl, table, c.Events)
 }
 
 // recoveryKey is as random as a pseudonym: sorted keys would spare LevelDB its compactions.
@@ -89,20 +94,27 @@ func fill(ctx context.Context, cl *kgo.Client, table string, n int) (total int, 
 func recoverOurs(ctx context.Context, conn kafka.Connection, table, last string) (float64, error) {
 	runtime.GC()
 	began := time.Now()
+	var took time.Duration
+	err := recovered(ctx, conn, table, last, func() { took = time.Since(began) })
+	return took.Seconds(), err
+}
+
+// recovered reads a table from nothing and calls then while all of it is held.
+func recovered(ctx context.Context, conn kafka.Connection, table, last string, then func()) error {
 	v, err := kafka.NewView(conn, 500*time.Millisecond, quiet(), nil, table)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	running, stop := context.WithCancel(ctx)
 	done := make(chan error, 1)
 	go func() { done <- v.Run(running) }()
 	err = v.Wait(ctx)
-	took := time.Since(began)
+	then()
 	if err == nil && v.Row(table, last) == nil {
 		err = errors.New("recovered without the last row")
 	}
 	stop()
-	return took.Seconds(), errors.Join(err, <-done)
+	return errors.Join(err, <-done)
 }
 
 func recoverTheirs(ctx context.Context, brokers []string, table, last string) (float64, error) {

@@ -43,7 +43,7 @@ var celBase = sync.OnceValues(func() (*cel.Env, error) {
 		subset.AddIncludedFunctions(env.NewFunction(name))
 	}
 	return cel.NewCustomEnv(cel.StdLib(cel.StdLibSubset(subset)), cel.ClearMacros(),
-		cel.ParserRecursionLimit(celRecursion), cel.ParserErrorRecoveryLimit(4), cel.ParserExpressionSizeLimit(MaxFilterBytes))
+		cel.ParserRecursionLimit(celRecursion), cel.ParserErrorRecoveryLimit(0), cel.ParserExpressionSizeLimit(MaxFilterBytes))
 })
 
 // celLeaf is one expression that has no simpler form. It is checked and planned for each writer schema at first use: the
@@ -82,7 +82,7 @@ func (l *celLeaf) compile(typeOf func(path string) *cel.Type) (cel.Program, *cod
 		return nil, wrong(FaultFilterTypeError, "fields that CEL can name")
 	}
 	checked, issues := extended.Compile(l.text)
-	if issues.Err() != nil {
+	if len(issues.Errors()) > 0 { // Err would write them all out first
 		return nil, wrong(FaultFilterTypeError, "%s", celComplaint(issues))
 	}
 	if checked.OutputType() != cel.BoolType {

@@ -22,7 +22,7 @@ func (p *filterParser) cel(text string) *node {
 		return nothing
 	}
 	parsed, issues := base.Parse(text)
-	if issues.Err() != nil {
+	if len(issues.Errors()) > 0 { // Err would write them all out first
 		where := ""
 		if all := issues.Errors(); len(all) > 0 && all[0].Location != nil && all[0].Location.Line() > 0 {
 			where = fmt.Sprintf(" (line %d, column %d)", all[0].Location.Line(), all[0].Location.Column()+1)

@@ -1,0 +1,340 @@
+package verdict
+
+import (
+	"encoding/binary"
+	"errors"
+	"strings"
+	"unsafe"
+
+	"civicbus/codecs"
+)
+
+// PackedConsents keeps rows of consents in the form in which a router holds a million of them: what decisions turn on, and
+// nothing else, in some twenty bytes and the grant's id where the whole row has two hundred. Decide over an unpacked row is
+// Decide over the row; versions are those of the row, so that a decision names what it was made on.
+//
+// Texts that repeat over all subjects (organisations, purposes, sets of scopes, subscriptions) stand once, in dictionaries
+// that every packed row of one PackedConsents refers to: rows are unpacked by the one that packed them, and live no longer
+// than the process. The dictionaries are bounded; what finds no room in them stands in its row.
+//
+// Safe for concurrent use.
+type PackedConsents struct {
+	record *codecs.Record[codecs.Consents]
+	texts  *dictionary[string]
+	sets   *dictionary[[]string]
+}
+
+// NewPackedConsents packs rows that record decodes.
+func NewPackedConsents(record *codecs.Record[codecs.Consents]) *PackedConsents {
+	return &PackedConsents{record: record, texts: newDictionary[string](maxTexts), sets: newDictionary[[]string](maxSets)}
+}
+
+// The first byte of a packed row. Zero is the wire format's own first byte: a whole row is its own packed form.
+const (
+	markWhole      = 0
+	markPacked     = 1
+	markUnreadable = 2
+	markMask       = 0x8f
+
+	hasRestriction = 0x10
+	hasEnded       = 0x20
+	hasObjections  = 0x40
+)
+
+// A grant's first byte: its state, and which ends its validity has.
+const (
+	stateMask = 0x0f
+	stateText = 0 // none of states: its text follows
+	hasFrom   = 0x10
+	hasTo     = 0x20
+)
+
+// states by their code, which is the index + 1.
+var states = [...]string{GrantGiven, GrantRefused, GrantWithdrawn, GrantExpired}
+
+// packedEpoch is what times are written from, in Unix milliseconds (2020-01-01): six bytes each instead of up to nine.
+const packedEpoch = 1_577_836_800_000
+
+// least is the number of bytes that the smallest packed grant takes.
+const least = 7
+
+// Pack appends the packed form of a row in wire format to dst. A row that can never be decoded becomes a mark that denies
+// everything; one whose schema is merely not loaded yet stays whole. A tombstone (nil) is not a row.
+func (p *PackedConsents) Pack(dst, row []byte) []byte {
+	c, err := p.record.Decode(row)
+	switch {
+	case err == nil:
+		return p.append(dst, &c)
+	case errors.Is(err, codecs.ErrNotLoaded), errors.Is(err, codecs.ErrNotBound):
+		return append(dst, row...)
+	}
+	return append(dst, markUnreadable)
+}
+
+func (p *PackedConsents) append(dst []byte, c *codecs.Consents) []byte {
+	mark := byte(markPacked)
+	if c.Restriction != "" {
+		mark |= hasRestriction
+	}
+	if c.EndedAt != 0 {
+		mark |= hasEnded
+	}
+	if len(c.Objections) > 0 {
+		mark |= hasObjections
+	}
+	dst = binary.AppendVarint(append(dst, mark), c.Version)
+	if c.Restriction != "" {
+		dst = p.appendText(dst, c.Restriction)
+	}
+	if c.EndedAt != 0 {
+		dst = binary.AppendVarint(dst, c.EndedAt-packedEpoch)
+	}
+	if len(c.Objections) > 0 {
+		dst = binary.AppendUvarint(dst, uint64(len(c.Objections)))
+		for i := range c.Objections {
+			dst = p.appendText(dst, c.Objections[i].Subscription)
+		}
+	}
+	dst = binary.AppendUvarint(dst, uint64(len(c.Grants)))
+	for i := range c.Grants {
+		dst = p.appendGrant(dst, &c.Grants[i])
+	}
+	return dst
+}
+
+func (p *PackedConsents) appendGrant(dst []byte, g *codecs.Grant) []byte {
+	first := byte(stateText)
+	for i, s := range states {
+		if g.State == s {
+			first = byte(i + 1)
+		}
+	}
+	if g.ValidFrom != 0 {
+		first |= hasFrom
+	}
+	if g.ValidTo != 0 {
+		first |= hasTo
+	}
+	dst = append(dst, first)
+	if first&stateMask == stateText {
+		dst = p.appendText(dst, g.State)
+	}
+	dst = appendBytes(dst, g.ID)
+	dst = binary.AppendVarint(dst, g.Version)
+	dst = p.appendText(dst, g.Recipient)
+	dst = p.appendText(dst, g.Purpose)
+	dst = p.appendSet(dst, g.Scopes)
+	dst = binary.AppendVarint(dst, g.GivenAt-packedEpoch)
+	if g.ValidFrom != 0 {
+		dst = binary.AppendVarint(dst, g.ValidFrom-g.GivenAt)
+	}
+	if g.ValidTo != 0 {
+		dst = binary.AppendVarint(dst, g.ValidTo-g.GivenAt)
+	}
+	return dst
+}
+
+func appendBytes(dst []byte, s string) []byte {
+	return append(binary.AppendUvarint(dst, uint64(len(s))), s...)
+}
+
+// appendText writes the text's number in the dictionary, from 1, or 0 and the text.
+func (p *PackedConsents) appendText(dst []byte, s string) []byte {
+	if len(s) <= maxText {
+		if n := p.texts.number(s, itself); n > 0 {
+			return binary.AppendUvarint(dst, uint64(n))
+		}
+	}
+	return appendBytes(append(dst, 0), s)
+}
+
+func itself(text string) string { return text }
+
+// appendSet writes the number of a set of texts in the dictionary, from 1, or 0, their count and each text.
+func (p *PackedConsents) appendSet(dst []byte, set []string) []byte {
+	at := len(dst)
+	dst = append(dst, 0)
+	dst = binary.AppendUvarint(dst, uint64(len(set)))
+	for _, s := range set {
+		dst = p.appendText(dst, s)
+	}
+	if len(set) > maxSet || len(dst)-at > maxText {
+		return dst
+	}
+	// The written form is the set's key. That it may name a text once by number and once in full does no harm.
+	key := dst[at+1:]
+	n := p.sets.number(unsafe.String(unsafe.SliceData(key), len(key)), func(string) []string {
+		own := make([]string, len(set))
+		for i, s := range set {
+			own[i] = strings.Clone(s)
+		}
+		return own
+	})
+	if n == 0 {
+		return dst
+	}
+	return binary.AppendUvarint(dst[:at], uint64(n))
+}
+
+// Unpack reads a packed row into c, whose slices it uses again, and answers c; or, if the bytes are none that Pack made,
+// Unreadable(). Of c only what decisions turn on has a meaning afterwards: of a Grant its ID, Version, State, Recipient,
+// Purpose, Scopes and times, of an Objection its Subscription. Texts are shared with the dictionaries or are the bytes of
+// packed, which must never change again; the slices of scopes may be shared and must not be written to.
+func (p *PackedConsents) Unpack(packed []byte, c *codecs.Consents) *codecs.Consents {
+	if len(packed) == 0 {
+		return Unreadable()
+	}
+	switch packed[0] & markMask {
+	case markWhole:
+		row, err := p.record.Decode(packed)
+		if err != nil {
+			return Unreadable()
+		}
+		*c = row
+		return c
+	case markPacked:
+		u := unpacking{p: p, rest: packed[1:]}
+		u.consents(packed[0], c)
+		if !u.bad && len(u.rest) == 0 {
+			return c
+		}
+	}
+	return Unreadable()
+}
+
+// unpacking is one packed row on its way into a Consents; bad says that it is none.
+type unpacking struct {
+	p    *PackedConsents
+	rest []byte
+	bad  bool
+}
+
+func (u *unpacking) consents(mark byte, c *codecs.Consents) {
+	c.Version, c.Restriction, c.EndedAt = u.varint(), "", 0
+	c.Objections = c.Objections[:0]
+	if mark&hasRestriction != 0 {
+		c.Restriction = u.text()
+	}
+	if mark&hasEnded != 0 {
+		c.EndedAt = packedEpoch + u.varint()
+	}
+	if mark&hasObjections != 0 {
+		for range u.count(1) {
+			c.Objections = append(c.Objections, codecs.Objection{Subscription: u.text()})
+		}
+	}
+	n := u.count(least)
+	if cap(c.Grants) < n {
+		c.Grants = make([]codecs.Grant, n)
+	}
+	c.Grants = c.Grants[:n]
+	for i := range c.Grants {
+		u.grant(&c.Grants[i])
+	}
+}
+
+func (u *unpacking) grant(g *codecs.Grant) {
+	first := u.byte()
+	switch code := int(first & stateMask); {
+	case code == stateText:
+		g.State = u.text()
+	case code <= len(states):
+		g.State = states[code-1]
+	default:
+		u.bad = true
+	}
+	g.ID = u.bytes()
+	g.Version = u.varint()
+	g.Recipient = u.text()
+	g.Purpose = u.text()
+	g.Scopes = u.set()
+	g.GivenAt = packedEpoch + u.varint()
+	g.ValidFrom, g.ValidTo = 0, 0
+	if first&hasFrom != 0 {
+		g.ValidFrom = g.GivenAt + u.varint()
+	}
+	if first&hasTo != 0 {
+		g.ValidTo = g.GivenAt + u.varint()
+	}
+}
+
+func (u *unpacking) byte() byte {
+	if len(u.rest) == 0 {
+		u.bad = true
+		return 0
+	}
+	b := u.rest[0]
+	u.rest = u.rest[1:]
+	return b
+}
+
+func (u *unpacking) uvarint() uint64 {
+	if len(u.rest) > 0 && u.rest[0] < 0x80 {
+		v := u.rest[0]
+		u.rest = u.rest[1:]
+		return uint64(v)
+	}
+	v, n := binary.Uvarint(u.rest)
+	if n <= 0 {
+		u.fail()
+		return 0
+	}
+	u.rest = u.rest[n:]
+	return v
+}
+
+// fail ends the reading: whatever is asked for next is empty.
+func (u *unpacking) fail() { u.bad, u.rest = true, nil }
+
+func (u *unpacking) varint() int64 {
+	v := u.uvarint()
+	return int64(v>>1) ^ -int64(v&1)
+}
+
+// count is a number of things that take at least so many bytes each: more than there is room for is none.
+func (u *unpacking) count(bytes int) int {
+	n := u.uvarint()
+	if n > uint64(len(u.rest)/bytes) {
+		u.fail()
+		return 0
+	}
+	return int(n)
+}
+
+func (u *unpacking) bytes() string {
+	n := u.count(1)
+	b := u.rest[:n]
+	u.rest = u.rest[n:]
+	return unsafe.String(unsafe.SliceData(b), n)
+}
+
+func (u *unpacking) text() string {
+	n := u.uvarint()
+	if n == 0 {
+		return u.bytes()
+	}
+	s, ok := u.p.texts.value(n)
+	if !ok {
+		u.fail()
+	}
+	return s
+}
+
+func (u *unpacking) set() []string {
+	if n := u.uvarint(); n > 0 {
+		set, ok := u.p.sets.value(n)
+		if !ok {
+			u.fail()
+		}
+		return set
+	}
+	n := u.count(1)
+	if n == 0 {
+		return nil
+	}
+	set := make([]string, n)
+	for i := range set {
+		set[i] = u.text()
+	}
+	return set
+}

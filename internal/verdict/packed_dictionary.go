@@ -1,0 +1,64 @@
+package verdict
+
+import (
+	"strings"
+	"sync"
+	"sync/atomic"
+)
+
+// Bounds of the dictionaries. A country has some thousands of organisations, purposes, scopes and subscriptions, and fewer
+// sets of scopes; whoever sends others by the million makes rows longer, and takes at most about 25 MB for them.
+const (
+	maxTexts = 1 << 16
+	maxText  = 128 // bytes of a text, or of a set's key, that is worth a place
+	maxSets  = 1 << 14
+	maxSet   = 32 // texts of a set
+)
+
+// dictionary gives each text, or each set of texts, a number, once and for ever. Reading takes no lock. Safe for concurrent use.
+type dictionary[V any] struct {
+	most   int
+	values atomic.Pointer[[]V] // by number - 1; what is published is never written again
+
+	mu      sync.RWMutex
+	numbers map[string]uint32
+}
+
+func newDictionary[V any](most int) *dictionary[V] {
+	d := &dictionary[V]{most: most, numbers: map[string]uint32{}}
+	d.values.Store(new([]V))
+	return d
+}
+
+// number gives a key's number, from 1; a new key is entered with the value that is made of a copy of it. 0: there is no
+// room. The key itself is not kept.
+func (d *dictionary[V]) number(key string, made func(own string) V) uint32 {
+	d.mu.RLock()
+	n := d.numbers[key]
+	full := len(d.numbers) >= d.most
+	d.mu.RUnlock()
+	if n > 0 || full {
+		return n
+	}
+	own := strings.Clone(key)
+	value := made(own)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if n := d.numbers[own]; n > 0 || len(d.numbers) >= d.most {
+		return n
+	}
+	values := append(*d.values.Load(), value) // beyond the end of what readers have
+	d.values.Store(&values)
+	n = uint32(len(values))
+	d.numbers[own] = n
+	return n
+}
+
+// value gives what has a number.
+func (d *dictionary[V]) value(number uint64) (v V, ok bool) {
+	values := *d.values.Load()
+	if number-1 >= uint64(len(values)) {
+		return v, false
+	}
+	return values[number-1], true
+}

@@ -73,6 +73,7 @@ func (g *group) once(ctx context.Context) error {
 	}
 	cfg := kafka.GroupConfig{Connection: n.conn, Graph: graph, Instance: n.cfg.Instance, LeaseAge: n.cfg.LeaseAge, Interval: n.cfg.Interval,
 		TxnTimeout: n.cfg.TxnTimeout, Session: n.cfg.Session, Ready: ready, Changed: v.changed, Failed: n.outlets.failed,
+		Pack:   map[string]kafka.Pack{topology.TableTopic(topology.Consent.Name): n.consents.Pack},
 		Logger: n.log, Metrics: n.metrics.engine}
 	if n.cfg.HoldTable != nil {
 		cfg.HoldTable = func(topic string, p int32) bool { return n.cfg.HoldTable(g.def.Name, topic, p) }
@@ -129,7 +130,7 @@ func (g *group) callbacks(v *views) (topology.Callbacks, func(*kgo.Record) bool,
 	case topology.Profile.Name:
 		return profile.New(events).Callbacks(), wait.record, nil
 	case topology.Router.Name:
-		return router.New(router.Env{Env: events, Projection: n.projections.find, Refused: n.outlets.refused}).Callbacks(), wait.event, nil
+		return router.New(router.Env{Env: events, Consents: n.consents, Projection: n.projections.find, Refused: n.outlets.refused}).Callbacks(), wait.event, nil
 	case topology.Audit.Name:
 		keys, err := audit.NewKeys(n.cfg.AuditKey)
 		if err != nil {

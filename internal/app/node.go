@@ -21,6 +21,7 @@ import (
 	"civicbus/internal/audit"
 	"civicbus/internal/kafka"
 	"civicbus/internal/pseudonym"
+	"civicbus/internal/verdict"
 	"civicbus/topology"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -86,6 +87,7 @@ type Node struct {
 	conn        kafka.Connection
 	registry    *codecs.Registry
 	records     *codecs.Records
+	consents    *verdict.PackedConsents // as the router's joined table keeps them
 	keys        *pseudonym.Keys
 	admin       *kadm.Client
 	schemas     *schemas
@@ -109,6 +111,7 @@ func Connect(ctx context.Context, cfg Config) (*Node, error) {
 		return nil, errors.New("run a node: its instance id is required (engine.instance_id)")
 	}
 	n := &Node{cfg: cfg, log: cfg.Logger, conn: cfg.Connection, records: codecs.NewRecords(), metrics: newMetrics(cfg.Metrics)}
+	n.consents = verdict.NewPackedConsents(n.records.Consents)
 	var err error
 	if slices.Contains(cfg.Parts, PartHeads) || slices.Contains(cfg.Parts, topology.Audit.Name) {
 		keys, err := audit.NewKeys(cfg.AuditKey)

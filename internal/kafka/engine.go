@@ -40,6 +40,9 @@ type GroupConfig struct {
 	// and of the group's own rows when their transaction committed; row is nil when it is gone. While it blocks, the table
 	// falls behind and the lease holds. nil: nobody.
 	Changed func(table, key string, row []byte)
+	// Pack says, by table topic, what is kept of the rows of a table that the group joins or looks up; Changed is told the
+	// whole row. The group's own table is kept whole. nil: all are.
+	Pack map[string]Pack
 	// Failed is told of an output that could not be written, before its transaction is tried again. nil: nobody.
 	Failed func(topic string, size int, err error)
 	// HoldTable is a fault for tests: table partitions for which it is true are not read. nil: none.
@@ -132,6 +135,7 @@ func NewEngine(cfg GroupConfig) (*Engine, error) {
 		return nil, err
 	}
 	e.tables = newTables(e.table, cfg.Changed, e.fail)
+	e.tables.packs = cfg.Pack
 	e.lease = lease{age: cfg.LeaseAge, reader: e.reader, tables: e.tables}
 	for _, l := range g.LookupTables() {
 		e.lease.views = append(e.lease.views, l.Topic())

@@ -38,7 +38,14 @@ type table struct {
 	began     time.Time                    // and when that was
 	beganAt   int64                        // and what had been read then
 	changed   func(key string, row []byte) // told after a committed row changed, nil: it is gone; may be nil
+	pack      Pack                         // what is kept of a row; nil: all of it. Never of the group's own table
+	packed    []byte                       // room for it, guarded by mu
 }
+
+// Pack appends to dst what is kept of a row of a table that a group joins or looks up but does not own, or that a view holds;
+// whoever reads the table gets that. It must tell by itself what it cannot read, and must not block. What it appends may
+// be empty, but a row stays a row: only a tombstone removes one. It may be called by many goroutines at once.
+type Pack func(dst, row []byte) []byte
 
 var errTableClosed = errors.New("table is closed: its partition is no longer assigned to this session")
 
@@ -151,13 +158,22 @@ func (t *table) write(key string, value []byte) error {
 		return nil
 	}
 	if key != controlKey {
-		t.rows.set(key, value)
+		t.rows.set(key, t.kept(value))
 	}
 	t.mu.Unlock()
 	if t.changed != nil && key != controlKey {
 		t.changed(key, value)
 	}
 	return nil
+}
+
+// kept is what the arena is to take of a row; the caller holds mu.
+func (t *table) kept(row []byte) []byte {
+	if t.pack == nil || row == nil {
+		return row
+	}
+	t.packed = t.pack(append(t.packed[:0], 0), row) // a byte before it, so that an empty one is not nil
+	return t.packed[1:]
 }
 
 // apply makes the overlay part of the rows; last is the changelog offset of its last record, -1 for none.

@@ -19,7 +19,8 @@ const keepClosed = time.Hour
 type tables struct {
 	own     string // the group's own table topic; empty: none
 	changed func(topic, key string, row []byte)
-	broken  func(error) // told when what was read here is not what the log has (any more)
+	packs   map[string]Pack // by table topic; not of own
+	broken  func(error)     // told when what was read here is not what the log has (any more)
 
 	mu    sync.RWMutex
 	m     map[string]map[int32]*table
@@ -45,6 +46,9 @@ func (ts *tables) builder() storage.Builder {
 				changed = func(key string, row []byte) { ts.changed(topic, key, row) }
 			}
 			t = newTable(topic, partition, topic == ts.own, changed)
+			if !t.own {
+				t.pack = ts.packs[topic]
+			}
 			ts.m[topic][partition] = t
 		}
 		t.forget(keepClosed, time.Now())

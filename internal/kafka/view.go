@@ -59,6 +59,16 @@ func NewView(c Connection, age time.Duration, log *slog.Logger, changed func(tab
 	return v, nil
 }
 
+// Pack makes the view keep of a table's rows what pack makes of them: Row and Rows give that. Call it before Run.
+func (v *View) Pack(table string, pack Pack) {
+	v.tables.mu.Lock()
+	defer v.tables.mu.Unlock()
+	if v.tables.packs == nil {
+		v.tables.packs = map[string]Pack{}
+	}
+	v.tables.packs[table] = pack
+}
+
 // Run keeps the view current until the context ends, or until a table's log is not what was read of it any more: then it is
 // an error, and a new view must be made. Call it once.
 func (v *View) Run(parent context.Context) error {

@@ -6,6 +6,8 @@
 package router
 
 import (
+	"sync"
+
 	"civicbus/codecs"
 	"civicbus/internal/verdict"
 	"civicbus/processors/event"
@@ -19,6 +21,8 @@ const kind = "router"
 // Env is what the router needs beside event.Env. Everything in it is safe for concurrent use.
 type Env struct {
 	event.Env
+	// Consents reads the joined rows, which the engine keeps as it packs them; whole rows are read too. nil: one of its own.
+	Consents *verdict.PackedConsents
 	// Projection is the projected schema for a target and the id under which it is registered; nil when it is not. Never
 	// the network.
 	Projection func(t verdict.Target) (p *codecs.Projection, id int32)
@@ -36,10 +40,18 @@ const (
 )
 
 // Group handles the inputs of the group. Its callbacks are safe for concurrent use.
-type Group struct{ env Env }
+type Group struct {
+	env   Env
+	spare sync.Pool // of *codecs.Consents, for one callback each
+}
 
 // New makes the group's callbacks.
-func New(env Env) *Group { return &Group{env: env} }
+func New(env Env) *Group {
+	if env.Consents == nil {
+		env.Consents = verdict.NewPackedConsents(env.Records.Consents)
+	}
+	return &Group{env: env, spare: sync.Pool{New: func() any { return new(codecs.Consents) }}}
+}
 
 // Callbacks names a callback for each input of the group on the map.
 func (g *Group) Callbacks() topology.Callbacks {
@@ -58,7 +70,9 @@ func (g *Group) event(ctx goka.Context, msg any) {
 		r.Decide(r.Decision(outcome))
 		return
 	}
-	consents := g.consents(ctx)
+	spare := g.spare.Get().(*codecs.Consents)
+	defer g.spare.Put(spare)
+	consents := g.consents(ctx, spare)
 	if event.Stopped(ctx) {
 		return
 	}
@@ -88,17 +102,14 @@ func (g *Group) event(ctx goka.Context, msg any) {
 	r.Decide(d)
 }
 
-// consents joins the subject's row; one that cannot be decoded denies everything.
-func (g *Group) consents(ctx goka.Context) *codecs.Consents {
-	b, _ := ctx.Join(goka.Table(topology.TableTopic("consent"))).([]byte)
+// consents joins the subject's row and reads it into spare; one that cannot be read denies everything. What it answers holds
+// until the callback ends, but for its texts, which stay.
+func (g *Group) consents(ctx goka.Context, spare *codecs.Consents) *codecs.Consents {
+	b, _ := ctx.Join(goka.Table(topology.TableTopic(topology.Consent.Name))).([]byte)
 	if b == nil {
 		return nil
 	}
-	row, err := g.env.Records.Consents.Decode(b)
-	if err != nil {
-		return verdict.Unreadable()
-	}
-	return &row
+	return g.env.Consents.Unpack(b, spare)
 }
 
 // verdictEvent is the record as internal/verdict sees it.

@@ -25,12 +25,13 @@ type bench struct {
 	*eventtest.Bench
 	refused func(topic string, bytes int) string
 	missing bool // no projection is registered
+	packed  *verdict.PackedConsents
 }
 
 func newBench(t *testing.T, w *eventtest.World) *bench {
-	b := &bench{refused: func(string, int) string { return "" }}
+	b := &bench{refused: func(string, int) string { return "" }, packed: verdict.NewPackedConsents(w.Records.Consents)}
 	known := newRegistered(w)
-	b.Bench = w.Run(topology.Router, New(Env{Env: w.Env(),
+	b.Bench = w.Run(topology.Router, New(Env{Env: w.Env(), Consents: b.packed,
 		Projection: func(t verdict.Target) (*codecs.Projection, int32) {
 			if b.missing {
 				return nil, 0
@@ -47,13 +48,14 @@ func (b *bench) born(id, subject string, more goka.Headers) {
 	b.Send("life.birth", subject, b.Value(eventtest.Data()), b.Headers(eventtest.Birth, id, subject, "child").Merged(more))
 }
 
+// consents puts a subject's row as the engine keeps it: packed.
 func (b *bench) consents(subject string, c codecs.Consents) {
 	b.T.Helper()
 	row, err := b.Records.Consents.Encode(&c)
 	if err != nil {
 		b.T.Fatal(err)
 	}
-	b.Put("consent", subject, row)
+	b.Put("consent", subject, b.packed.Pack(nil, row))
 }
 
 // data decodes a delivery under the schema that it names.
@@ -232,14 +234,23 @@ func TestConsentsAreJoined(t *testing.T) {
 	if d, got := decide("3"); got != "no_grant objected rule rule_not_in_force" || d.ConsentVersion != 5 {
 		t.Errorf("with an objection: %s, version %d", got, d.ConsentVersion)
 	}
-	for name, row := range map[string][]byte{"cut": {0, 0, 0, 0, 1, 2}, "empty": {}, "another record": commandResult(t, w)} {
+	whole, err := w.Records.Consents.Encode(&codecs.Consents{Version: 6})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.Put("consent", subject, whole)
+	if d, _ := decide("whole"); d.ConsentVersion != 6 {
+		t.Errorf("with a row that is not packed: version %d", d.ConsentVersion)
+	}
+	other := commandResult(t, w)
+	for name, row := range map[string][]byte{"cut": {0, 0, 0, 0, 1, 2}, "empty": {}, "another record": other, "another record, packed": b.packed.Pack(nil, other)} {
 		b.Put("consent", subject, row)
 		if d, got := decide(name); got != strings.TrimSpace(strings.Repeat("consents_unreadable ", 4)) || d.ConsentVersion != -1 {
 			t.Errorf("with a row that cannot be read (%s): %s, version %d", name, got, d.ConsentVersion)
 		}
 	}
-	if other := w.Subject("b"); other != subject {
-		b.born("4", other, nil)
+	if stranger := w.Subject("b"); stranger != subject {
+		b.born("4", stranger, nil)
 		if d, _ := w.Decision(); d.ConsentVersion != 0 {
 			t.Error("another subject's row was joined")
 		}

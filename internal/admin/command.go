@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"civicbus/codecs"
+	"civicbus/internal/flaw"
 	"civicbus/internal/kafka"
 	"civicbus/topology"
 
@@ -76,6 +77,7 @@ func (c *Client) Send(ctx context.Context, requests []Request, wait Wait) ([]Out
 	for _, r := range requests {
 		f.outcomes = append(f.outcomes, Outcome{About: r.About, ID: r.ID, Status: Unanswered})
 	}
+	f.wait.AnswerOnly = wait.AnswerOnly || flaw.Planted(flaw.AckEarly)
 	consumer, err := f.listen(ctx)
 	if err != nil {
 		return nil, err
@@ -91,7 +93,7 @@ func (c *Client) Send(ctx context.Context, requests []Request, wait Wait) ([]Out
 		return nil, err
 	}
 	done, err := f.follow(limited, consumer)
-	if err == nil && done && !wait.AnswerOnly {
+	if err == nil && done && !f.wait.AnswerOnly {
 		done = pause(limited, time.Duration(settings.LeaseAgeMillis)*time.Millisecond)
 	}
 	switch {

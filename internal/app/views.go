@@ -48,6 +48,9 @@ func (v *views) changed(table, key string, row []byte) {
 	switch table {
 	case catalogTable:
 		r := read(v, table, row, v.records.EventType)
+		if flaw.Planted(flaw.CatalogStale) && v.snapshot().EventType(key) != nil {
+			return
+		}
 		v.put(func(c *verdict.Changes) { c.EventTypes[key] = r })
 	case trustTable:
 		r := read(v, table, row, v.records.Organisation)

@@ -13,6 +13,7 @@ const (
 	CommitsEarly            // a batch is committed when its last record was handed on
 	LeaseUnchecked          // tables are taken for current
 	LeaseUncheckedLate      // they are looked at before a decision, not before its commit
+	LeaseFromAnswer         // a table is confirmed as of the leader's answer, not as of the question
 	OverlayKept             // an abort leaves its writes to the group's table in place
 	OverlayEarly            // writes to the group's table do not wait for the commit
 	OverlayAssumed          // a commit of unknown outcome is taken for done
@@ -22,17 +23,31 @@ const (
 	FillerForgotten         // positions without a record are not told to goka
 	GateOpen                // an output slips in between the flush and the end
 	ReadsUncommitted        // tables are read with what was aborted
+	RecoveryEndsEarly       // a table is recovered up to what is committed, not up to what is being committed
 	MemberUnnamed           // offsets are committed by whoever asks
-	EngineCount             // is not a flaw: those of the engine are the ones before it
+	engineEnd
 )
 
 // Defects of the bus around the engine.
 const (
-	TrustStale       Flaw = EngineCount + 1 + iota // a change of a trust row is not applied to the compiled view
-	RepeatPassed                                   // the repeat check is dropped
-	DeliveryByOffset                               // a delivery id follows from the record's offset
-	BodyWhole                                      // a delivery has every field
-	EntrySkipped                                   // some decisions are not audited
-	RowTwice                                       // an event is folded into its subject's profile twice
-	BusCount                                       // is not a flaw: those of the bus are the ones before it
+	TrustStale          Flaw = engineEnd + 1 + iota // a change of a trust row is not applied to the compiled view
+	CatalogStale                                    // nor one of a catalog row
+	IndexStale                                      // the index of subscriptions keeps a row as it first was
+	RestrictionIgnored                              // a subject's restriction stops nothing
+	ObjectionUnwritten                              // an objection is accepted and not written
+	WithdrawalTombstone                             // a withdrawal deletes the row of the subject's consents
+	GrantEternal                                    // a grant holds beyond its end
+	AckEarly                                        // a change is acknowledged with its answer, unread and at once
+	CommandRepeated                                 // a command that comes again is carried out again
+	RepeatPassed                                    // the repeat check is dropped
+	RepeatUnrecorded                                // the decision of a repeat is dropped
+	RowTwice                                        // an event is folded into its subject's profile twice
+	DeliveryByOffset                                // a delivery id follows from the record's offset
+	BodyWhole                                       // a delivery has every field
+	SubjectShared                                   // all subscribers see a subject under one pseudonym
+	PrefixSkipped                                   // the relay commits what it polled, moved or not
+	EntrySkipped                                    // some decisions are not audited
+	ChainInMemory                                   // where a chain ends is remembered beside the transaction
+	UsageTwice                                      // a permit is counted as a delivery twice
+	busEnd
 )

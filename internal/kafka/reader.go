@@ -204,6 +204,9 @@ func (r *reader) fetchLoop(leader int32) {
 		ctx, cancel := context.WithTimeout(r.ctx, 5*time.Second+r.wait)
 		res, err := r.client.Broker(int(leader)).Request(ctx, req)
 		cancel()
+		if flaw.Planted(flaw.LeaseFromAnswer) {
+			asked = time.Now()
+		}
 		if err == nil {
 			resp := res.(*kmsg.FetchResponse)
 			if err = kerr.ErrorForCode(resp.ErrorCode); err == nil {

@@ -9,6 +9,8 @@ import (
 	"encoding/hex"
 	"strings"
 	"sync"
+
+	"civicbus/internal/flaw"
 )
 
 const (
@@ -28,6 +30,9 @@ type Pairwise struct {
 func (k *Keys) For(subscriber string) *Pairwise {
 	if p, ok := k.pairwise.Load(subscriber); ok {
 		return p.(*Pairwise)
+	}
+	if flaw.Planted(flaw.SubjectShared) {
+		subscriber = ""
 	}
 	p, _ := k.pairwise.LoadOrStore(subscriber, &Pairwise{
 		subjects: newSealer(k.secret, PairwisePrefix, "civicbus pairwise subject 1:"+subscriber),

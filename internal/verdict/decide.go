@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"civicbus/codecs"
+	"civicbus/internal/flaw"
 )
 
 // Words of the domain rows that decisions turn on.
@@ -190,7 +191,7 @@ func (d *decision) decide() Verdict {
 	if reason := d.distrust(); reason != "" {
 		return d.deny(reason)
 	}
-	if d.consents != nil && d.consents.Restriction != "" {
+	if d.consents != nil && d.consents.Restriction != "" && !flaw.Planted(flaw.RestrictionIgnored) {
 		if d.consents.Restriction == RestrictionUnreadable {
 			return d.deny(ReasonConsentsUnreadable)
 		}

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 
 	"civicbus/codecs"
+	"civicbus/internal/flaw"
 )
 
 // Snapshot is a compiled view of the catalog, the trust registry and the subscriptions at one moment. It never changes
@@ -86,6 +87,10 @@ func (s *Snapshot) With(changes Changes) *Snapshot {
 	added := make([]*compiled, 0, len(changes.Subscriptions))
 	for id, row := range changes.Subscriptions {
 		if was, ok := at(next.subs, hashText(s.seed, id), id); ok {
+			if flaw.Planted(flaw.IndexStale) {
+				next.subs = put(ix, next.subs, id, compileSubscription(row), row != nil)
+				continue
+			}
 			next.unindex(ix, was)
 			if was.filter != nil {
 				next.leaves.release(ix, was.filter.root)

@@ -13,6 +13,7 @@ import (
 	"github.com/lovoo/goka"
 
 	"civicbus/codecs"
+	"civicbus/internal/flaw"
 	"civicbus/internal/pseudonym"
 	"civicbus/topology"
 )
@@ -110,7 +111,9 @@ func (g *Group[Row, Cmd]) Settle(ctx goka.Context, order Order, decide func(row 
 		g.answer(ctx, refused)
 		return
 	}
-	ctx.SetValue(bytes)
+	if ctx.SetValue(bytes); flaw.Planted(flaw.WithdrawalTombstone) && order.Kind == "withdraw" {
+		ctx.Delete()
+	}
 	g.answer(ctx, result)
 }
 

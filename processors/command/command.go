@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"civicbus/codecs"
+	"civicbus/internal/flaw"
 	"civicbus/internal/pseudonym"
 )
 
@@ -126,7 +127,7 @@ func Decide[Row any](row *Row, ledger func(*Row) Ledger, order Order, now time.T
 	if row != nil {
 		have = ledger(row)
 		result.Version = *have.Version
-		if at := slices.Index(*have.IDs, order.Meta.ID); at >= 0 && order.Meta.ID != "" {
+		if at := slices.Index(*have.IDs, order.Meta.ID); at >= 0 && order.Meta.ID != "" && !flaw.Planted(flaw.CommandRepeated) {
 			result.Version = answered(have, at)
 			return nil, result
 		}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"civicbus/codecs"
+	"civicbus/internal/flaw"
 	"civicbus/processors/command"
 	"civicbus/topology"
 )
@@ -124,7 +125,7 @@ func (c *change) object(subscription string) (*codecs.Consents, command.Refusal)
 	if !command.Name(subscription) {
 		return nil, command.Refuse(SubscriptionInvalid, "subscription", "an objection names one subscription by its id")
 	}
-	if c.objection(subscription) >= 0 {
+	if c.objection(subscription) >= 0 || flaw.Planted(flaw.ObjectionUnwritten) {
 		return c.unchanged()
 	}
 	if len(c.next.Objections) >= codecs.MaxObjections {

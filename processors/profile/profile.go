@@ -54,7 +54,9 @@ func (g *Group) admitted(ctx goka.Context, msg any) {
 	now := codecs.Millis(g.env.Now())
 	hash := Hash(&r.Envelope)
 	if !r.Envelope.Redriven && Repeated(&row, hash, now) && !flaw.Planted(flaw.RepeatPassed) {
-		r.Decide(r.Decision(event.Repeat))
+		if !flaw.Planted(flaw.RepeatUnrecorded) {
+			r.Decide(r.Decision(event.Repeat))
+		}
 		return
 	}
 	told, err := g.stamp.told(r)

@@ -10,6 +10,7 @@ import (
 	"encoding/hex"
 
 	"civicbus/codecs"
+	"civicbus/internal/flaw"
 	"civicbus/internal/kafka"
 	"civicbus/processors/event"
 	"civicbus/topology"
@@ -72,6 +73,9 @@ func (g *Group) counted(ctx goka.Context, msg any) {
 		return
 	}
 	next := Count(row, item)
+	if flaw.Planted(flaw.UsageTwice) && item.Permit {
+		next.Delivered++
+	}
 	b, err := g.env.Records.UsageRow.Encode(&next)
 	if err != nil {
 		ctx.Fail(err)

@@ -1,47 +1,57 @@
 package codecs
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
-	"runtime"
 	"slices"
 	"testing"
 
+	"civicbus/internal/mutant"
+
+	"github.com/linkedin/goavro/v2"
 	"pgregory.net/rapid"
 )
 
-// fuzzBodies seeds a target with bodies of testdata's schemas: the number of the schema, then the body.
-func fuzzBodies(f *testing.F) []*Schema {
-	f.Helper()
-	known := foreign(f)
-	var schemas []*Schema
-	for i, name := range sorted(keysOf(known)) {
-		s := known[name]
-		schemas = append(schemas, s)
-		for seed := range 5 {
-			body := rapid.Custom(func(t *rapid.T) []byte { return randomBody(t, s, seed%2 == 0, 3) }).Example(seed)
-			f.Add(byte(i), body)
-		}
-	}
-	f.Add(byte(1), []byte{0xfe, 0xff, 0xff, 0xff, 0x0f})
-	return schemas
-}
+// The bounds on memory below are bytes that one byte of an input may make be allocated, each about twice what was seen.
 
-func keysOf(m map[string]*Schema) []string {
-	var out []string
-	for key := range m {
-		out = append(out, key)
+// foreignSchemas are testdata's, in the order of their names. Inputs of the targets below begin with the number of one.
+func foreignSchemas(tb testing.TB) []*Schema {
+	known := foreign(tb)
+	var names []string
+	for name := range known {
+		names = append(names, name)
+	}
+	var out []*Schema
+	for _, name := range sorted(names) {
+		out = append(out, known[name])
 	}
 	return out
 }
 
-// FuzzWalk: no input makes the walker, Texts, Validate or ToJSON panic; what Validate accepts, all others read, and
-// goavro too; what goavro refuses for its bytes, Validate refuses.
-func FuzzWalk(f *testing.F) {
-	schemas := fuzzBodies(f)
-	programs := make([]*Program, len(schemas))
+// bodySeeds are random bodies of each schema.
+func bodySeeds(schemas []*Schema) [][]byte {
+	seeds := [][]byte{{1, 0xfe, 0xff, 0xff, 0xff, 0x0f}}
 	for i, s := range schemas {
+		for seed := range 8 {
+			body := rapid.Custom(func(t *rapid.T) []byte { return randomBody(t, s, seed%2 == 0, 3) }).Example(seed)
+			seeds = append(seeds, append([]byte{byte(i)}, body...))
+		}
+	}
+	return seeds
+}
+
+// FuzzWalk: what Validate accepts, the walker, Texts and goavro read, and ToJSON accepts the same.
+func FuzzWalk(f *testing.F) {
+	type prepared struct {
+		schema  *Schema
+		program *Program
+		values  []Value
+		leaves  []string
+		oracle  *goavro.Codec
+	}
+	var all []prepared
+	schemas := foreignSchemas(f)
+	for _, s := range schemas {
 		var paths []string
 		for _, path := range s.Leaves() {
 			if _, err := s.Compile(path); err == nil {
@@ -52,129 +62,124 @@ func FuzzWalk(f *testing.F) {
 		if err != nil {
 			f.Fatal(err)
 		}
-		programs[i] = p
+		all = append(all, prepared{s, p, make([]Value, p.paths), s.Leaves(), bare(f, s.JSON())})
 	}
-	f.Fuzz(func(t *testing.T, which byte, body []byte) {
-		i := int(which) % len(schemas)
-		s, p := schemas[i], programs[i]
-		values := make([]Value, p.paths)
-		walked := p.Walk(body, values)
-		valid := s.Validate(body)
-		for _, path := range s.Leaves() {
-			if _, err := s.Texts(body, path); err != nil && valid == nil && !errors.Is(err, ErrNoPath) {
-				t.Fatalf("Texts at %s of a valid body: %v", path, err)
-			}
+	var text []byte
+	mutant.Fuzz(f, 1<<11, func(tb testing.TB, in []byte) bool {
+		if len(in) == 0 {
+			return false
 		}
-		text, err := s.ToJSON(nil, body)
+		of, body := &all[int(in[0])%len(all)], in[1:]
+		walked := of.program.Walk(body, of.values)
+		valid := of.schema.Validate(body)
+		var err error
+		text, err = of.schema.ToJSON(text[:0], body)
 		if (err == nil) != (valid == nil) || err == nil && !json.Valid(text) {
-			t.Fatalf("Validate says %v, ToJSON %v: %s", valid, err, text)
+			tb.Fatalf("Validate says %v, ToJSON %v: %s", valid, err, text)
 		}
 		if valid != nil {
-			return
+			// A body that is not valid is read at one path only: which one goes by its bytes.
+			_, _ = of.schema.Texts(body, of.leaves[len(body)%len(of.leaves)])
+			return false
 		}
 		if walked != nil {
-			t.Fatalf("Walk of a valid body: %v", walked)
+			tb.Fatalf("Walk of a valid body: %v", walked)
 		}
-		if codec := bare(t, s.JSON()); codec != nil {
-			if _, rest, err := codec.NativeFromBinary(body); err != nil || len(rest) > 0 {
-				t.Fatalf("goavro of a valid body: %v, %d left", err, len(rest))
+		for _, path := range of.leaves {
+			if _, err := of.schema.Texts(body, path); err != nil && !errors.Is(err, ErrNoPath) {
+				tb.Fatalf("Texts at %s of a valid body: %v", path, err)
 			}
 		}
-	})
+		if of.oracle != nil {
+			if _, rest, err := of.oracle.NativeFromBinary(body); err != nil || len(rest) > 0 {
+				tb.Fatalf("goavro of a valid body: %v, %d left", err, len(rest))
+			}
+		}
+		return true
+	}, bodySeeds(schemas)...)
 }
 
-// FuzzAppend: no input makes a projection panic or grow beyond its bound; what comes of a valid body is valid.
+// FuzzAppend: what a projection makes of a valid body is valid and within its bound.
 func FuzzAppend(f *testing.F) {
-	schemas := fuzzBodies(f)
-	f.Fuzz(func(t *testing.T, which byte, body []byte) {
-		s := schemas[int(which)%len(schemas)]
-		paths := s.Leaves()
-		p, err := s.Projection(paths)
-		if err != nil {
-			t.Fatal(err)
-		}
-		sel := Selection{Permit: make([]bool, len(p.Paths())), Own: make([]bool, len(p.Paths())), Index: int(which) % 3}
-		for i := range sel.Permit {
-			sel.Permit[i], sel.Own[i] = (int(which)+i)%3 != 0, (int(which)+i)%5 == 0
-		}
-		out, err := p.Append([]byte("x"), body, &sel)
-		if valid := s.Validate(body); valid == nil && err != nil {
-			t.Fatalf("projecting a valid body: %v", err)
-		} else if valid != nil {
-			return
-		}
-		if !bytes.HasPrefix(out, []byte("x")) || len(out) > 64*len(body)+1<<16 {
-			t.Fatalf("%d bytes became %d", len(body), len(out))
-		}
-		if err := p.Schema().Validate(out[1:]); err != nil {
-			t.Fatalf("the projected body: %v", err)
-		}
-	})
-}
-
-// FuzzJSON: no JSON makes FromJSON panic; what it accepts is a valid body that ToJSON reads.
-func FuzzJSON(f *testing.F) {
-	known := foreign(f)
-	var schemas []*Schema
-	for i, name := range sorted(keysOf(known)) {
-		s := known[name]
-		schemas = append(schemas, s)
-		body := rapid.Custom(func(t *rapid.T) []byte { return randomBody(t, s, true, 3) }).Example(i)
-		text, err := s.ToJSON(nil, body)
+	schemas := foreignSchemas(f)
+	var all []*Projection
+	for _, s := range schemas {
+		p, err := s.Projection(s.Leaves())
 		if err != nil {
 			f.Fatal(err)
 		}
-		f.Add(byte(i), text)
+		all = append(all, p)
 	}
-	f.Fuzz(func(t *testing.T, which byte, data []byte) {
-		s := schemas[int(which)%len(schemas)]
-		body, faults := s.FromJSON(data)
-		if (body == nil) != (len(faults) > 0) && len(faults) > 0 || len(faults) > MaxFaults {
-			t.Fatalf("%x and %d faults", body, len(faults))
+	var out []byte
+	mutant.Fuzz(f, 1<<10, func(tb testing.TB, in []byte) bool {
+		if len(in) == 0 {
+			return false
+		}
+		which, body := int(in[0]), in[1:]
+		p, s := all[which%len(all)], schemas[which%len(all)]
+		n := len(p.Paths())
+		sel := Selection{Permit: make([]bool, n), Own: make([]bool, n), Index: which % 3}
+		for i := range n {
+			sel.Permit[i], sel.Own[i] = (which+len(body)+i)%3 != 0, (which+i)%5 == 0
+		}
+		var err error
+		out, err = p.Append(append(out[:0], 'x'), body, &sel)
+		if s.Validate(body) != nil {
+			return false
+		}
+		if err != nil {
+			tb.Fatalf("projecting a valid body: %v", err)
+		}
+		if out[0] != 'x' || len(out) > 64*len(body)+1<<16 {
+			tb.Fatalf("%d bytes became %d", len(body), len(out))
+		}
+		if err := p.Schema().Validate(out[1:]); err != nil {
+			tb.Fatalf("the projected body: %v", err)
+		}
+		return true
+	}, bodySeeds(schemas)...)
+}
+
+// FuzzJSON: what FromJSON accepts is a valid body, and what ToJSON makes of that is read again as the same text.
+func FuzzJSON(f *testing.F) {
+	schemas := foreignSchemas(f)
+	var seeds [][]byte
+	for i, s := range schemas {
+		for seed := range 4 {
+			body := rapid.Custom(func(t *rapid.T) []byte { return randomBody(t, s, true, 3) }).Example(seed)
+			text, err := s.ToJSON([]byte{byte(i)}, body)
+			if err != nil {
+				f.Fatal(err)
+			}
+			seeds = append(seeds, text)
+		}
+	}
+	mutant.Fuzz(f, 1<<11, func(tb testing.TB, in []byte) bool {
+		if len(in) == 0 {
+			return false
+		}
+		s := schemas[int(in[0])%len(schemas)]
+		body, faults := s.FromJSON(in[1:])
+		if body != nil && len(faults) > 0 || len(faults) > MaxFaults {
+			tb.Fatalf("%x and %d faults", body, len(faults))
 		}
 		if len(faults) > 0 {
-			return
+			return false
 		}
 		if err := s.Validate(body); err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
-		if _, err := s.ToJSON(nil, body); err != nil {
-			t.Fatal(err)
+		text, err := s.ToJSON(nil, body)
+		if err != nil {
+			tb.Fatal(err)
 		}
-	})
-}
-
-// FuzzWire: no value makes WireID or a Record panic, and a small value does not make it allocate much.
-func FuzzWire(f *testing.F) {
-	records := NewRecords()
-	if err := records.BindLocal(); err != nil {
-		f.Fatal(err)
-	}
-	value, err := records.Consents.Encode(&Consents{Grants: []Grant{{ID: "g", Scopes: []string{"a"}}}})
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Add(value)
-	f.Add(append(slices.Clone(value[:6]), 0xfe, 0xff, 0xff, 0xff, 0x0f))
-	f.Fuzz(func(t *testing.T, value []byte) {
-		var before, after runtime.MemStats
-		runtime.ReadMemStats(&before)
-		_, err := records.Consents.Decode(value)
-		runtime.ReadMemStats(&after)
-		var m Malformed
-		if err != nil && !errors.As(err, &m) && !errors.Is(err, ErrNotLoaded) {
-			t.Fatalf("%v", err)
+		again, faults := s.FromJSON(text)
+		if len(faults) > 0 {
+			tb.Fatalf("%s is not read again: %+v", text, faults)
 		}
-		if grown := after.TotalAlloc - before.TotalAlloc; grown > 1<<20+1000*uint64(len(value)) {
-			t.Fatalf("%d bytes made it allocate %d", len(value), grown)
+		if twice, err := s.ToJSON(nil, again); err != nil || !slices.Equal(text, twice) {
+			tb.Fatalf("%s became %s, %v", text, twice, err)
 		}
-	})
-}
-
-// FuzzParseSchema: no text makes ParseSchema, or what is asked of a schema, panic.
-func FuzzParseSchema(f *testing.F) {
-	for _, s := range foreign(f) {
-		f.Add(s.JSON())
-	}
-	f.Fuzz(func(t *testing.T, text string) { schemaTarget(t, text, 50) })
+		return true
+	}, seeds...)
 }

@@ -99,7 +99,12 @@ func (r *jsonReader) value(n *node, v any, path string, depth int) {
 			return
 		}
 		r.dst = appendCount(r.dst, len(o.keys))
+		var keys keySet
 		for i, key := range o.keys {
+			if !keys.add([]byte(key)) { // see Validate
+				r.fault(path, reasonDuplicate, "each key once")
+				return
+			}
 			r.dst = append(appendVarint(r.dst, int64(len(key))), key...)
 			r.value(n.items, o.values[i], path+string(intoValues), depth+1)
 		}

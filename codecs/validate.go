@@ -16,12 +16,17 @@ var (
 	errBranch     = errors.New("union has no such branch")
 	errCount      = errors.New("count is larger than the bytes that follow")
 	errBlockSize  = errors.New("block does not have the size that it says")
+	errKeyTwice   = errors.New("a map has a key twice")
 	errNotReached = errors.New("no path permits a value that cannot be null")
 )
 
 // Validate tells whether a body is one whole value of the schema, within the limits: no bytes left over, numbers within
-// their type, enums and unions within their list, text in UTF-8, blocks as long as they say. What it accepts, Walk,
-// Texts, Append, ToJSON and goavro read. The error is a Malformed that names the path; it holds no value.
+// their type, enums and unions within their list, text in UTF-8, blocks as long as they say, each key of a map once. What it
+// accepts, Walk, Texts, Append, ToJSON and goavro read. The error is a Malformed that names the path; it holds no value.
+//
+// The Avro specification says nothing of a key that comes twice in a map. Its Java library keeps the last of the values,
+// goavro refuses the body: such an event would tell some subscribers one thing, some another, and stop some. So it is not
+// let in. Walk and Append, which read what was let in, do not look for it again.
 func (s *Schema) Validate(body []byte) error {
 	if len(body) > MaxBodyBytes {
 		return Malformed{What: "data", Err: errTooLong}
@@ -127,6 +132,7 @@ type items struct {
 	pos   int
 	depth int
 	key   []byte   // of a map's item
+	keys  keySet   // of the items before it
 	bad   *badPath // why next gave up
 
 	left  int64 // items left in the block
@@ -148,6 +154,38 @@ func (it *items) next() bool {
 		if !utf8.Valid(it.key) {
 			return it.fail(errUTF8)
 		}
+		if !it.keys.add(it.key) {
+			return it.fail(errKeyTwice)
+		}
+	}
+	return true
+}
+
+// keySet holds the keys of one map: in a list while they are few, which is the usual, and beyond that in a table. Its size
+// grows with the bytes that the keys take in the body.
+type keySet struct {
+	few  [][]byte
+	many map[string]struct{}
+}
+
+// add says false when the key is there already. It keeps the key, which must not change.
+func (s *keySet) add(key []byte) bool {
+	if s.many != nil {
+		had := len(s.many)
+		s.many[string(key)] = struct{}{}
+		return len(s.many) > had
+	}
+	for _, k := range s.few {
+		if string(k) == string(key) {
+			return false
+		}
+	}
+	if s.few = append(s.few, key); len(s.few) > 16 {
+		s.many = make(map[string]struct{}, 2*len(s.few))
+		for _, k := range s.few {
+			s.many[string(k)] = struct{}{}
+		}
+		s.few = nil
 	}
 	return true
 }

@@ -1,0 +1,64 @@
+package mutant
+
+import (
+	"bytes"
+	"cmp"
+	"crypto/sha256"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"testing"
+)
+
+// largestKept bounds an input of the corpus, in bytes: the repository is to stay small.
+const largestKept = 4 << 10
+
+// person is a Finnish personal identity code that is not of the test series 900-999.
+var person = regexp.MustCompile(`[0-9]{6}[-+A-FU-Y][0-8][0-9]{2}[0-9A-FHJ-NPR-Y]`)
+
+// keep makes a target's corpus anew: of what is in it, and of what Go's fuzzing has gathered for it in a folder, the smallest
+// inputs that reach statements which the seeds and those before them do not. It needs a test binary that measures coverage.
+// Nothing that looks like a person's code is kept.
+func keep(f *testing.F, from string, target Target, seeds [][]byte) {
+	f.Helper()
+	if testing.CoverMode() == "" {
+		f.Fatal("to keep inputs the coverage must be measured: -cover -coverpkg=civicbus/...")
+	}
+	dir := filepath.Join("testdata", "fuzz")
+	candidates := append(corpus(f, dir), corpus(f, from)...)
+	slices.SortFunc(candidates, func(a, b []byte) int { return cmp.Or(cmp.Compare(len(a), len(b)), bytes.Compare(a, b)) })
+	for _, seed := range seeds {
+		target(f, slices.Clone(seed))
+	}
+	if err := os.RemoveAll(filepath.Join(dir, f.Name())); err != nil {
+		f.Fatal(err)
+	}
+	covered, kept := testing.Coverage(), 0
+	for _, input := range candidates {
+		if len(input) > largestKept || person.Match(input) {
+			continue
+		}
+		target(f, slices.Clone(input))
+		if now := testing.Coverage(); now > covered {
+			covered = now
+			kept++
+			write(f, filepath.Join(dir, f.Name()), input)
+		}
+	}
+	f.Logf("%d of %d inputs kept", kept, len(candidates))
+}
+
+// write adds an input in the form of Go's fuzzing, under a name that its bytes give.
+func write(tb testing.TB, dir string, input []byte) {
+	tb.Helper()
+	err := os.MkdirAll(dir, 0o755)
+	if err == nil {
+		name := fmt.Sprintf("%x", sha256.Sum256(input))[:16]
+		err = os.WriteFile(filepath.Join(dir, name), fmt.Appendf(nil, "go test fuzz v1\n[]byte(%q)\n", input), 0o644)
+	}
+	if err != nil {
+		tb.Fatal(err)
+	}
+}

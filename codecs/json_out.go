@@ -16,11 +16,13 @@ import (
 
 // ToJSON appends a body as JSON to dst. The error is a Malformed for bad bytes, and then dst is returned as it was.
 // Records keep the order of the schema, maps that of the body.
-func (s *Schema) ToJSON(dst, body []byte) ([]byte, error) {
+func (s *Schema) ToJSON(dst, body []byte) ([]byte, error) { return s.toJSON(dst, body, nil) }
+
+func (s *Schema) toJSON(dst, body []byte, mask *want) ([]byte, error) {
 	if len(body) > MaxBodyBytes {
 		return dst, Malformed{What: "data", Err: errTooLong}
 	}
-	w := jsonWriter{reader: reader{body: body, emptyLeft: MaxEmptyItems}, dst: dst}
+	w := jsonWriter{reader: reader{body: body, emptyLeft: MaxEmptyItems}, dst: dst, mask: mask}
 	pos, err := w.value(s.root, 0, 0)
 	if err != nil {
 		return dst, err.malformed()
@@ -33,7 +35,8 @@ func (s *Schema) ToJSON(dst, body []byte) ([]byte, error) {
 
 type jsonWriter struct {
 	reader
-	dst []byte
+	dst  []byte
+	mask *want // paths below where the writer stands that are written as null
 }
 
 func (w *jsonWriter) value(n *node, pos, depth int) (int, *badPath) {
@@ -49,17 +52,25 @@ func (w *jsonWriter) value(n *node, pos, depth int) (int, *badPath) {
 			return 0, bad(errTooDeep)
 		}
 		w.dst = append(w.dst, '{')
+		outer := w.mask
 		for i, f := range n.fields {
 			if i > 0 {
 				w.dst = append(w.dst, ',')
 			}
 			w.text(f.name)
 			w.dst = append(w.dst, ':')
+			begin := len(w.dst)
+			w.mask = outer.at(segment(f.name))
+			masked := w.mask != nil && w.mask.slot >= 0
 			var err *badPath
 			if pos, err = w.value(f.typ, pos, depth+1); err != nil {
 				return 0, err.under(segment(f.name))
 			}
+			if masked {
+				w.dst = append(w.dst[:begin], "null"...)
+			}
 		}
+		w.mask = outer
 		w.dst = append(w.dst, '}')
 		return pos, nil
 	case kindArray, kindMap:
@@ -77,10 +88,13 @@ func (w *jsonWriter) value(n *node, pos, depth int) (int, *badPath) {
 }
 
 func (w *jsonWriter) items(n *node, pos, depth int) (int, *badPath) {
-	open, end := byte('['), byte(']')
+	open, end, step := byte('['), byte(']'), intoItems
 	if n.kind == kindMap {
-		open, end = '{', '}'
+		open, end, step = '{', '}', intoValues
 	}
+	outer := w.mask
+	w.mask = outer.at(step)
+	defer func() { w.mask = outer }()
 	w.dst = append(w.dst, open)
 	it := items{reader: &w.reader, of: n, pos: pos, depth: depth}
 	for first := true; it.next(); first = false {

@@ -13,7 +13,6 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"civicbus/codecs"
 	"civicbus/internal/pseudonym"
 )
 
@@ -244,22 +243,4 @@ func TestPublicExampleIsAccepted(t *testing.T) {
 	if _, ok := header(res.Records[0].Headers, "ce_consent"); ok {
 		t.Error("consent reached the record")
 	}
-}
-
-func FuzzFromRecord(f *testing.F) {
-	f.Add([]byte(birthJSON), "application/cloudevents+json", "ce_id", "1")
-	f.Add([]byte{0, 0, 0, 0, 1, 2}, "application/avro", "ce_type", "fi.dvv.person.birth")
-	f.Add([]byte(`{"data_base64":1}`), "application/cloudevents+json", "", "")
-	w := newWorld(f)
-	f.Fuzz(func(t *testing.T, value []byte, mediaType, name, text string) {
-		headers := []kgo.RecordHeader{{Key: "content-type", Value: []byte(mediaType)}, {Key: name, Value: []byte(text)}}
-		in := FromRecord(&kgo.Record{Topic: "inbox.dvv.fi", Value: value, Headers: headers}, "dvv.fi")
-		if err := w.resolver.Resolve(t.Context(), w.door, in, w); err != nil && !errors.Is(err, codecs.ErrUnknownSchema) {
-			t.Fatal(err)
-		}
-		res := w.door.Admit(in, w, now)
-		if res.Status == Accepted && len(res.Records) == 0 || res.Status != Accepted && (res.Letter == nil || len(res.Faults) == 0) {
-			t.Fatalf("%+v", res)
-		}
-	})
 }

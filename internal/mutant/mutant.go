@@ -75,7 +75,7 @@ func allocated() uint64 {
 
 // loop calls a target with as many inputs as CIVICBUS_FUZZ_INPUTS says, all from one seed (CIVICBUS_FUZZ_SEED, else 1). The
 // log says how many there were and how many were accepted; none at all fails too, since nothing was tested then.
-func loop(f testing.TB, perByte int, target Target, seeds [][]byte) {
+func loop(f *testing.F, perByte int, target Target, seeds [][]byte) {
 	f.Helper()
 	inputs, seed := number(f, "CIVICBUS_FUZZ_INPUTS", defaultInputs), number(f, "CIVICBUS_FUZZ_SEED", 1)
 	m := newMaker(seed, seeds)

@@ -149,21 +149,3 @@ func TestUUIDsAreNoPersons(t *testing.T) {
 		}
 	})
 }
-
-func FuzzCanonicalise(f *testing.F) {
-	f.Add(Hetu, "010594y9032")
-	f.Add(YTunnus, "123456-7")
-	f.Add("x", "y")
-	f.Fuzz(func(t *testing.T, scheme, id string) {
-		canonical, err := Canonicalise(scheme, id)
-		if err != nil {
-			return
-		}
-		if again, err := Canonicalise(scheme, canonical); err != nil || again != canonical {
-			t.Fatalf("%q is not a fixed point: %q, %v", canonical, again, err)
-		}
-		if scheme == Hetu && !HoldsHetu(canonical) {
-			t.Fatal("a valid code is not found")
-		}
-	})
-}

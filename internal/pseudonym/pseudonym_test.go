@@ -208,24 +208,6 @@ func TestConcurrentUse(t *testing.T) {
 	wg.Wait()
 }
 
-func FuzzOpen(f *testing.F) {
-	k := testKeys(f)
-	f.Add(goldenPairwise)
-	f.Add(goldenCorrelation)
-	f.Add("p1." + strings.Repeat("A", 32))
-	f.Fuzz(func(t *testing.T, text string) {
-		p := k.For("kela.fi")
-		if subject, err := p.Open(text); err == nil {
-			if again, err := p.Seal(subject); err != nil || again != text {
-				t.Fatalf("%q opened, and sealed again to %q, %v", text, again, err)
-			}
-		}
-		if id, err := p.OpenID(text); err == nil && p.SealID(id) != text {
-			t.Fatalf("%q opened as an id", text)
-		}
-	})
-}
-
 func BenchmarkSubject(b *testing.B) {
 	k := testKeys(b)
 	b.ReportAllocs()

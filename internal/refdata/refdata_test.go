@@ -279,23 +279,3 @@ func fill(t *rapid.T, into reflect.Value, key string) {
 		}
 	}
 }
-
-func FuzzParse(f *testing.F) {
-	f.Add([]byte("id: a\nfilter: {x: [1, {y: ~}]}\nsubject: fi-hetu:1\nkind: grant"))
-	f.Add([]byte(`[{"id":"\ud83d\ude00"}]`))
-	f.Fuzz(func(t *testing.T, doc []byte) {
-		ParseConsents(doc)
-		ParseOrganisations(doc)
-		rows, faults := ParseSubscriptions(doc)
-		if len(faults) > 0 {
-			return
-		}
-		printed, err := YAML(rows...)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, faults := ParseSubscriptions(printed); len(faults) > 0 {
-			t.Fatalf("read %q, printed %q: %+v", doc, printed, faults)
-		}
-	})
-}

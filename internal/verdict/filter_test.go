@@ -451,31 +451,3 @@ func TestFilterIsTheNaiveOne(t *testing.T) {
 		t.Errorf("only %v came up", seen)
 	}
 }
-
-// filterSeeds are filters of each dialect, some of them refused.
-var filterSeeds = []string{`{"data.place":"x"}`, `[{"exact":{"type":"x"}},{"not":{"any":[{"prefix":{"source":"a"}}]}}]`,
-	`{"cel":"data.place == 'x' && data.child.weight in [1,2] || !data.child.twin"}`, `{"cel":"data.place.matches('a')"}`, `{"cel":"-data.child.weight < 3 ? true : false"}`,
-	`{"all":[{"cel":"size(data.place + 'x') > 3"}]}`, `{"cel":"{'a': data.place}.a == 'x'"}`, `{"cel":"[1,2][0] == 1"}`, `{"cel":"google.protobuf.Value{} == null"}`}
-
-// FuzzCompileFilter: any text ends soon, in a filter or in faults, and what compiles evaluates.
-func FuzzCompileFilter(f *testing.F) {
-	for _, spec := range filterSeeds {
-		f.Add(spec)
-	}
-	w := newWorld(f)
-	f.Fuzz(func(t *testing.T, spec string) {
-		filter, faults := CompileFilter(spec, w.types[birthType], w.schema, everything)
-		if (filter == nil) != (len(faults) > 0) {
-			t.Fatalf("filter %v with faults %v", filter, faults)
-		}
-		if filter == nil {
-			return
-		}
-		if _, err := filter.Matches(w.event); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := filter.Matches(&Event{}); err != nil {
-			t.Fatal(err)
-		}
-	})
-}

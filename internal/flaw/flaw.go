@@ -12,6 +12,7 @@ const (
 	None               Flaw = iota
 	CommitsEarly            // a batch is committed when its last record was handed on
 	LeaseUnchecked          // tables are taken for current
+	JoinUnchecked           // joined tables are taken for current, looked-up ones are not
 	LeaseUncheckedLate      // they are looked at before a decision, not before its commit
 	LeaseFromAnswer         // a table is confirmed as of the leader's answer, not as of the question
 	OverlayKept             // an abort leaves its writes to the group's table in place
@@ -23,7 +24,7 @@ const (
 	FillerForgotten         // positions without a record are not told to goka
 	GateOpen                // an output slips in between the flush and the end
 	ReadsUncommitted        // tables are read with what was aborted
-	RecoveryEndsEarly       // a table is recovered up to what is committed, not up to what is being committed
+	RecoveredKept           // what a later session reads of the group's table is taken for uncommitted
 	MemberUnnamed           // offsets are committed by whoever asks
 	engineEnd
 )

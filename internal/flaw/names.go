@@ -3,10 +3,10 @@
 package flaw
 
 var names = map[Flaw]string{
-	CommitsEarly: "commits early", LeaseUnchecked: "lease unchecked", LeaseUncheckedLate: "lease unchecked before the commit", LeaseFromAnswer: "lease from the answer",
+	CommitsEarly: "commits early", LeaseUnchecked: "lease unchecked", JoinUnchecked: "joined table unchecked", LeaseUncheckedLate: "lease unchecked before the commit", LeaseFromAnswer: "lease from the answer",
 	OverlayKept: "overlay kept on abort", OverlayEarly: "no overlay", OverlayAssumed: "unknown commit taken for done", OffsetsPolled: "offsets of the whole poll",
 	OffsetsKept: "offsets kept after an unknown commit", QueueKept: "records not given back", FillerForgotten: "markers not counted",
-	GateOpen: "outputs after the flush", ReadsUncommitted: "tables read uncommitted", RecoveryEndsEarly: "recovery ends early", MemberUnnamed: "offsets of a stranger",
+	GateOpen: "outputs after the flush", ReadsUncommitted: "tables read uncommitted", RecoveredKept: "recovery taken for uncommitted", MemberUnnamed: "offsets of a stranger",
 
 	TrustStale: "stale view of trust", CatalogStale: "stale view of the catalog", IndexStale: "stale index", RestrictionIgnored: "restriction ignored",
 	ObjectionUnwritten: "objection unwritten", WithdrawalTombstone: "tombstone in place of a withdrawal", GrantEternal: "grant beyond its end",

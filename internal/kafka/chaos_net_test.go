@@ -22,6 +22,7 @@ type nic struct {
 	net *kfake.VirtualNetwork
 
 	mu    sync.Mutex
+	made  int // connections so far
 	rng   *rand.Rand
 	wires map[*wire]struct{}
 	state nicState
@@ -34,6 +35,7 @@ const (
 	up   nicState = iota
 	cut           // connections break, new ones are refused
 	hole          // connections stay, and nothing arrives
+	slow          // every other connection takes seconds to bring what arrives
 )
 
 func newNIC(net *kfake.VirtualNetwork, seed uint64) *nic {
@@ -61,6 +63,8 @@ func (n *nic) dial(ctx context.Context, network, addr string) (net.Conn, error) 
 		}
 		w := &wire{Conn: c, nic: n, shut: make(chan struct{})}
 		n.mu.Lock()
+		n.made++
+		w.slow = n.made%2 == 0
 		n.wires[w] = struct{}{}
 		n.mu.Unlock()
 		return w, nil
@@ -103,6 +107,7 @@ type wire struct {
 	nic  *nic
 	once sync.Once
 	shut chan struct{}
+	slow bool                    // of those that a slow network is slow for
 	lied atomic.Pointer[[4]byte] // correlation id of the request that will be answered with an error
 }
 
@@ -148,6 +153,9 @@ func (w *wire) Read(p []byte) (int, error) {
 			w.lied.Store(nil)
 			p[at+9], p[at+10] = 0xff, 0xff // UNKNOWN_SERVER_ERROR
 		}
+	}
+	if w.slow && w.nic.now() == slow {
+		time.Sleep(1500 * time.Millisecond)
 	}
 	for w.nic.now() == hole {
 		select {

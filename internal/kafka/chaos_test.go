@@ -56,11 +56,19 @@ func run(t *testing.T, p plan) (res result) {
 	return res
 }
 
+// Strikes, by the number that is drawn for each, for a plan that has one in view.
+const (
+	strikeHold  = 13
+	strikeLie   = 14
+	strikeSlow  = 15
+	strikeFault = 21
+)
+
 // strike is one event.
 func (c *chaos) strike(i int) {
 	n := c.nodes[i]
 	pause := func(most time.Duration) time.Duration { return time.Duration(c.rng.Int64N(int64(most))) }
-	x := c.rng.IntN(21)
+	x := c.rng.IntN(22)
 	if c.focus >= 0 && c.rng.IntN(2) == 0 {
 		x = c.focus
 	}
@@ -127,7 +135,12 @@ func (c *chaos) strike(i int) {
 	case x < 15:
 		c.event("lie", "%s", n.id)
 		n.nic.lieOnce()
-	case x < 16 && c.brokers > 1:
+	case x < 16:
+		c.event("slow", "%s", n.id)
+		n.nic.set(slow)
+		time.Sleep(pause(15 * time.Second))
+		n.nic.set(up)
+	case x < 17 && c.brokers > 1:
 		c.event("move", "")
 		if c.rng.IntN(2) == 0 {
 			c.cluster.RehashCoordinators()

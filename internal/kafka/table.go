@@ -68,7 +68,7 @@ func (o *opened) Open() error {
 	defer t.mu.Unlock()
 	t.session++
 	o.session = t.session
-	t.open, t.recovered = true, false
+	t.open, t.recovered = true, flaw.Planted(flaw.RecoveredKept) && t.recovered
 	t.overlay = nil
 	return nil
 }

@@ -7,8 +7,6 @@ import (
 	"sort"
 	"time"
 
-	"civicbus/internal/flaw"
-
 	"github.com/IBM/sarama"
 	"github.com/lovoo/goka"
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -92,8 +90,6 @@ func (m *topicManager) list(ctx context.Context, topic string, partition int32, 
 	list := m.admin.ListEndOffsets
 	if at == sarama.OffsetOldest {
 		list = m.admin.ListStartOffsets
-	} else if flaw.Planted(flaw.RecoveryEndsEarly) {
-		list = m.admin.ListCommittedOffsets
 	}
 	offsets, err := list(ctx, topic)
 	if err != nil {

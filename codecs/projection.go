@@ -21,6 +21,7 @@ import (
 // One field more is at the root's end: the nullable record fi.civicbus.Profile, named "profile". Where the writer's root
 // has a field or an alias of that name it is "civicbus_profile", with as many "_" after it as it takes; likewise the type.
 type Projection struct {
+	writer *parsed
 	text   string
 	schema *Schema
 	paths  []string
@@ -66,7 +67,7 @@ func (s *Schema) Projection(paths []string) (*Projection, error) {
 		wanted = append(wanted, path)
 	}
 	slices.Sort(wanted)
-	p := &Projection{paths: slices.Compact(wanted)}
+	p := &Projection{writer: s.parsed, paths: slices.Compact(wanted)}
 
 	tree := &want{slot: -1}
 	reach := reach{fields: map[*node]map[*field]bool{}, whole: map[*node]bool{}}

@@ -57,7 +57,7 @@ type fieldSet struct {
 	items  string              // as plan's
 	shown  []*codecs.Attribute // of the stamp
 
-	selections atomic.Pointer[[]*selection]
+	selections atomic.Pointer[map[*codecs.Projection]*selection]
 }
 
 // newPlan gathers the permissions of every field. A catalog entry that covers a field wins over the schema's annotations;

@@ -4,7 +4,10 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
+	"sync"
 
 	"civicbus/codecs"
 )
@@ -12,38 +15,66 @@ import (
 // ErrDenied says that a verdict permits nothing that could be projected.
 var ErrDenied = errors.New("verdict is no permit")
 
-// selection is what a field set permits of one projection.
-type selection struct {
-	projection *codecs.Projection
-	permit     []bool
-	own        []bool
-	withheld   []string
+// Cutting cuts one event after the other to what each recipient may get: what all recipients of an event share is read once.
+// It is for one goroutine at a time, and reused from event to event it allocates nothing. The zero Cutting has no event.
+type Cutting struct {
+	event    *Event
+	original codecs.Original
 }
 
-const maxSelections = 16 // kept for each field set: projections of subscribers with the same fields
+// Begin goes over to an event, which must not change until the next Begin; nil lets go of the former.
+func (c *Cutting) Begin(ev *Event) {
+	if c.event = ev; ev == nil {
+		c.original.Reset(nil, 0, nil)
+		return
+	}
+	c.original.Reset(ev.Body, ev.Index, ev.Stamp)
+}
 
 // Project appends the event's body, cut to the fields that v permits, under p's schema and without wire header. withheld lists the
 // projection's paths that v does not permit, in p's order, and then the unions of which no value without fields is ever
-// delivered (codecs.Projection.Partly); it is shared. p must be made of the event's own writer
+// delivered (codecs.Projection.Partly); nil: nothing is withheld. p must be made of the event's own writer
 // schema. Attributes of the stamp that are not permitted are null and not listed: each can be absent anyway.
 // The error is codecs.Malformed for a body that is not of its schema, or ErrDenied; dst is then to be dropped.
-func (s *Snapshot) Project(dst []byte, ev *Event, v *Verdict, p *codecs.Projection) (body []byte, withheld []string, err error) {
+func (c *Cutting) Project(dst []byte, v *Verdict, p *codecs.Projection) (body []byte, withheld *Withheld, err error) {
 	if !v.Permit || v.set == nil {
 		return dst, nil, fmt.Errorf("project for %s: %w", v.Sub.ID, ErrDenied)
 	}
 	of := v.set.selection(p)
-	sel := codecs.Selection{Permit: of.permit, Own: of.own, Index: ev.Index}
-	if len(v.set.shown) > 0 && ev.Stamp != nil {
-		sel.Profile = new(codecs.Attributes)
-		for _, a := range v.set.shown {
-			*a.Of(sel.Profile) = *a.Of(ev.Stamp)
-		}
-	}
-	if dst, err = p.Append(dst, ev.Body, &sel); err != nil {
+	if dst, err = of.cut.Append(dst, &c.original); err != nil {
 		return dst, nil, fmt.Errorf("project for %s: %w", v.Sub.ID, err)
 	}
 	return dst, of.withheld, nil
 }
+
+// Project is Cutting.Project for one recipient of one event; withheld are its paths. For several recipients a Cutting costs less.
+func (s *Snapshot) Project(dst []byte, ev *Event, v *Verdict, p *codecs.Projection) (body []byte, withheld []string, err error) {
+	c := cuttings.Get().(*Cutting)
+	defer cuttings.Put(c)
+	c.Begin(ev)
+	body, not, err := c.Project(dst, v, p)
+	c.Begin(nil)
+	if not != nil {
+		withheld = not.Paths
+	}
+	return body, withheld, err
+}
+
+var cuttings = sync.Pool{New: func() any { return new(Cutting) }}
+
+// Withheld is what a projection has and a permit does not. It is one for all events and shared: read only.
+type Withheld struct {
+	Paths []string
+	Text  []byte // of codecs.HeaderWithheld: the paths with commas between them
+}
+
+// selection is what a field set permits of one projection.
+type selection struct {
+	cut      *codecs.Cut
+	withheld *Withheld // nil: nothing
+}
+
+const maxSelections = 1_024 // kept for each field set: projections in use of subscribers with the same fields
 
 // Cut narrows a permit to those of its fields that are listed too: a replay delivers what was permitted then and is
 // permitted now. A denial stays as it is.
@@ -71,25 +102,27 @@ func FieldSetOf(fields []string) int64 { return newFieldSet(fields, "").hash }
 func (s *fieldSet) selection(p *codecs.Projection) *selection {
 	had := s.selections.Load()
 	if had != nil {
-		for _, known := range *had {
-			if known.projection == p {
-				return known
-			}
+		if known := (*had)[p]; known != nil {
+			return known
 		}
 	}
 	paths := p.Paths()
-	made := &selection{projection: p, permit: make([]bool, len(paths)), own: make([]bool, len(paths))}
+	permit, own := make([]bool, len(paths)), make([]bool, len(paths))
+	var withheld []string
 	for i, path := range paths {
-		made.permit[i] = s.has(path)
-		made.own[i] = inItems(s.items, path)
-		if !made.permit[i] {
-			made.withheld = append(made.withheld, path)
+		permit[i] = s.has(path)
+		own[i] = inItems(s.items, path)
+		if !permit[i] {
+			withheld = append(withheld, path)
 		}
 	}
-	made.withheld = append(made.withheld, p.Partly()...)
-	next := []*selection{made}
-	if had != nil {
-		next = append(next, (*had)[:min(len(*had), maxSelections-1)]...)
+	made := &selection{cut: p.Cut(permit, own, s.shown)}
+	if withheld = append(withheld, p.Partly()...); len(withheld) > 0 {
+		made.withheld = &Withheld{Paths: withheld, Text: []byte(strings.Join(withheld, ","))}
+	}
+	next := map[*codecs.Projection]*selection{p: made}
+	if had != nil && len(*had) < maxSelections { // else those that are in use come again
+		maps.Copy(next, *had)
 	}
 	s.selections.CompareAndSwap(had, &next)
 	return made

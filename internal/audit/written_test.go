@@ -21,7 +21,7 @@ import (
 var secret = []byte("an audit key for tests, of 32 bytes or more")
 
 // written is a chain of n entries as the audit group itself writes it, in goka's tester: decisions and results of a few subjects.
-func written(t *testing.T, n int) (*codecs.Records, [][]byte) {
+func written(t testing.TB, n int) (*codecs.Records, [][]byte) {
 	t.Helper()
 	records, log := writtenAs(t, 1, n, nothing)
 	if len(log[0]) != n {
@@ -42,7 +42,7 @@ func (c inPartition) Partition() int32 { return c.partition }
 
 // writtenAs is written in as many chains as there are partitions, with decisions, and what the engine says that each follows,
 // as change makes them. A chain has more or fewer of the entries, as the subjects' keys have it.
-func writtenAs(t *testing.T, partitions int32, n int, change func(i int, d *codecs.Decision, follows *uint64)) (*codecs.Records, [][][]byte) {
+func writtenAs(t testing.TB, partitions int32, n int, change func(i int, d *codecs.Decision, follows *uint64)) (*codecs.Records, [][][]byte) {
 	t.Helper()
 	records := codecs.NewRecords()
 	must(t, records.BindLocal())
@@ -106,7 +106,7 @@ func writtenAs(t *testing.T, partitions int32, n int, change func(i int, d *code
 
 func nothing(int, *codecs.Decision, *uint64) {}
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)

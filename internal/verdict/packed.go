@@ -163,6 +163,7 @@ func (p *PackedConsents) appendSet(dst []byte, set []string) []byte {
 	}
 	// The written form is the set's key. That it may name a text once by number and once in full does no harm.
 	key := dst[at+1:]
+	// The dictionary reads the key while it looks, and keeps a copy.
 	n := p.sets.number(unsafe.String(unsafe.SliceData(key), len(key)), func(string) []string {
 		own := make([]string, len(set))
 		for i, s := range set {
@@ -305,7 +306,7 @@ func (u *unpacking) bytes() string {
 	n := u.count(1)
 	b := u.rest[:n]
 	u.rest = u.rest[n:]
-	return unsafe.String(unsafe.SliceData(b), n)
+	return unsafe.String(unsafe.SliceData(b), n) // packed bytes are never written again: Unpack asks for it
 }
 
 func (u *unpacking) text() string {

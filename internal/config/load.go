@@ -62,6 +62,15 @@ func Load(from Sources) (*Config, error) {
 	for _, read := range []func(*Config, Sources, []setting, *koanf.Koanf) error{readFile, readEnv, readFlags} {
 		faults = append(faults, read(c, from, known, merged))
 	}
+	if err := errors.Join(append(faults, apply(c, known, merged))...); err != nil {
+		return c, err
+	}
+	return c, c.Validate()
+}
+
+// apply sets what the sources gave together.
+func apply(c *Config, known []setting, merged *koanf.Koanf) error {
+	var faults []error
 	for _, s := range known {
 		if given := merged.Get(s.key); given != nil {
 			if err := s.set(given); err != nil {
@@ -69,10 +78,7 @@ func Load(from Sources) (*Config, error) {
 			}
 		}
 	}
-	if err := errors.Join(faults...); err != nil {
-		return c, err
-	}
-	return c, c.Validate()
+	return errors.Join(faults...)
 }
 
 // merge puts one source's values over those of the sources before it.
@@ -97,6 +103,11 @@ func readFile(c *Config, from Sources, known []setting, into *koanf.Koanf) error
 	if err != nil {
 		return fmt.Errorf("read configuration file: %w", err)
 	}
+	return readText(c, path, raw, known, into)
+}
+
+// readText reads what stands in the file of a path.
+func readText(c *Config, path string, raw []byte, known []setting, into *koanf.Koanf) error {
 	tree, err := yaml.Parser().Unmarshal(raw)
 	if err != nil {
 		return fmt.Errorf("read configuration file %s: %w", path, err)

@@ -16,6 +16,7 @@ import (
 
 	"civicbus/codecs"
 	"civicbus/internal/kafka"
+	"civicbus/internal/verdict"
 
 	"github.com/lovoo/goka"
 	"github.com/lovoo/goka/codec"
@@ -60,7 +61,7 @@ func recoveryKey(i int) string {
 	return "k1." + base64.RawURLEncoding.EncodeToString(sum[:16])
 }
 
-// fill writes n rows of one grant each and returns their bytes.
+// fill writes n rows of one grant each, whose id is a UUID, and returns their bytes.
 func fill(ctx context.Context, cl *kgo.Client, table string, n int) (total int, err error) {
 	records := codecs.NewRecords()
 	if err := records.BindLocal(); err != nil {
@@ -70,7 +71,7 @@ func fill(ctx context.Context, cl *kgo.Client, table string, n int) (total int, 
 	var refused error
 	for i := range n {
 		row, err := records.Consents.Encode(&codecs.Consents{Version: 1, AppliedIDs: []string{fmt.Sprintf("c-%d", i)}, AppliedVersions: []int64{1}, Grants: []codecs.Grant{{
-			ID: fmt.Sprintf("g-%d", i), Version: 1, State: "given", Recipient: subscriber(i % subscribers), Purpose: purpose, Scopes: []string{"address", "identity"},
+			ID: fmt.Sprintf("0190f3c1-7e57-7000-8000-%012x", i), Version: 1, State: "given", Recipient: subscriber(i % subscribers), Purpose: purpose, Scopes: []string{"address", "identity"},
 			GivenAt: 1_750_000_000_000 + int64(i), Notice: fmt.Sprintf("https://example.org/notices/%d", i*31), Language: "fi", Method: "form", GivenVersion: 1, StorageLocation: "FI", Retention: "P2Y", WithdrawalMethod: "https://example.org/withdraw",
 			ChangedAt: 1_750_000_000_000 + int64(i), ChangedBy: "person", Jurisdiction: "FI"}}})
 		if err != nil {
@@ -99,22 +100,32 @@ func recoverOurs(ctx context.Context, conn kafka.Connection, table, last string)
 	return took.Seconds(), err
 }
 
-// recovered reads a table from nothing and calls then while all of it is held.
+// recovered reads a table from nothing, as a router does (packed), and calls then while all of it is held.
 func recovered(ctx context.Context, conn kafka.Connection, table, last string, then func()) error {
+	packed, err := packing()
+	if err != nil {
+		return err
+	}
 	v, err := kafka.NewView(conn, 500*time.Millisecond, quiet(), nil, table)
 	if err != nil {
 		return err
 	}
+	v.Pack(table, packed.Pack)
 	running, stop := context.WithCancel(ctx)
 	done := make(chan error, 1)
 	go func() { done <- v.Run(running) }()
 	err = v.Wait(ctx)
 	then()
-	if err == nil && v.Row(table, last) == nil {
+	if row := packed.Unpack(v.Row(table, last), new(codecs.Consents)); err == nil && (len(row.Grants) != 1 || row.Grants[0].State != verdict.GrantGiven) {
 		err = errors.New("recovered without the last row")
 	}
 	stop()
 	return errors.Join(err, <-done)
+}
+
+func packing() (*verdict.PackedConsents, error) {
+	record := codecs.NewRecords().Consents
+	return verdict.NewPackedConsents(record), record.BindLocal()
 }
 
 func recoverTheirs(ctx context.Context, brokers []string, table, last string) (float64, error) {

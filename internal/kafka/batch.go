@@ -21,16 +21,15 @@ type batch struct {
 	prod    *producer
 	table   string // the group's own table topic
 	started time.Time
-	ctx     context.Context // of its outputs: its end frees a callback that waits for room in the producer
-	cancel  context.CancelFunc
 
-	// gate is shut once every record is finished. franz-go looks at the transaction only when a record is added: one that
-	// is added between the flush and the end would join the next transaction, without an error (EXACTLY_ONCE point 8).
+	// gate is shut once every record is finished: what is added after the flush would join the next transaction, without an
+	// error (EXACTLY_ONCE point 8).
 	gate sync.RWMutex
 	shut bool
 
 	timed   map[int32]bool // partitions whose timers run in it; nil: none
 	visited atomic.Int64   // timers whose callback returned
+	outputs atomic.Int64   // records that were added
 
 	mu       sync.Mutex
 	oldest   time.Time                 // the oldest lease confirmation that a record was handed on with; zero: none needed
@@ -38,16 +37,12 @@ type batch struct {
 	n        int                       // records in pending
 	complete bool                      // the last record has been handed on
 	done     chan struct{}             // closed when complete and nothing is pending
-	err      error                     // first output that failed
-	outputs  int
-	last     map[int32]int64 // last changelog offset by partition
-	late     []*kgo.Record   // see gateOpen
+	last     map[int32]int64           // last changelog offset by partition
+	late     []*kgo.Record             // what flaw.GateOpen adds after the flush
 }
 
 func newBatch(prod *producer, table string) *batch {
-	b := &batch{prod: prod, table: table, started: time.Now(), pending: map[tp]map[int64]struct{}{}, done: make(chan struct{}), last: map[int32]int64{}}
-	b.ctx, b.cancel = context.WithCancel(context.Background())
-	return b
+	return &batch{prod: prod, table: table, started: time.Now(), pending: map[tp]map[int64]struct{}{}, done: make(chan struct{}), last: map[int32]int64{}}
 }
 
 // hand notes that a record is on its way to goka, decided on the confirmation at.
@@ -118,46 +113,35 @@ func (b *batch) shutGate() {
 	b.gate.Unlock()
 }
 
-// produce adds an output to the transaction; false when the gate is shut. Its failure is the batch's: the promise that goka
-// holds is kept at once, and the transaction commits only if every output was written.
-func (b *batch) produce(r *kgo.Record, failed func(topic string, size int, err error)) bool {
+// produce adds an output to the transaction; false when the gate is shut. Nothing of the record is kept.
+func (b *batch) produce(r *kgo.Record) bool {
 	b.gate.RLock()
 	defer b.gate.RUnlock()
 	if b.shut {
 		return false
 	}
-	b.mu.Lock()
-	b.outputs++
-	if flaw.Planted(flaw.GateOpen) && b.outputs%3 == 0 {
-		b.late = append(b.late, r)
+	n := b.outputs.Add(1)
+	if flaw.Planted(flaw.GateOpen) && n%3 == 0 {
+		b.mu.Lock()
+		b.late = append(b.late, copied(r, time.Now().UnixMilli()))
 		b.mu.Unlock()
 		return true
 	}
-	b.mu.Unlock()
-	b.prod.client.Produce(b.ctx, r, func(r *kgo.Record, err error) {
-		if err == nil && r.Topic != b.table {
-			return
-		}
-		b.mu.Lock()
-		if err != nil && b.err == nil {
-			b.err = err
-		}
-		if last, ok := b.last[r.Partition]; err == nil && (!ok || r.Offset > last) {
-			b.last[r.Partition] = r.Offset
-		}
-		b.mu.Unlock()
-		if err != nil && failed != nil && b.ctx.Err() == nil {
-			failed(r.Topic, len(r.Key)+len(r.Value), err)
-		}
-	})
+	b.prod.out.add(r)
 	return true
 }
 
-// produceLate is what flaw.GateOpen does.
-func (b *batch) produceLate() {
+// flush writes the outputs, as far as the transaction lets anybody see them.
+func (b *batch) flush(ctx context.Context) error {
+	err := b.prod.flush(ctx, func(topic string, partition int32, last int64) {
+		if topic == b.table {
+			b.last[partition] = last
+		}
+	})
 	for _, r := range b.late {
-		b.prod.client.Produce(context.Background(), r, nil)
+		b.prod.out.add(r)
 	}
+	return err
 }
 
 // age is how old the oldest confirmation is that a record was handed on with; 0 when none was needed.
@@ -170,21 +154,7 @@ func (b *batch) age() time.Duration {
 	return time.Since(b.oldest)
 }
 
-func (b *batch) failure() error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.err
-}
-
-func (b *batch) outputCount() int {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.outputs
-}
-
-// tableOffsets returns the last changelog offset written in each partition.
+// tableOffsets returns the last changelog offset written in each partition, once the outputs are.
 func (b *batch) tableOffsets() map[int32]int64 {
-	b.mu.Lock()
-	defer b.mu.Unlock()
 	return b.last
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+	"github.com/twmb/franz-go/pkg/kversion"
 )
 
 // world is a broker with the topics of one small group: it counts per key in its table, looks the key up in a rules table
@@ -42,7 +43,7 @@ type world struct {
 const parts = 4
 
 // newWorld makes the topics, on a broker of its own or on the cluster that CIVICBUS_TEST_BROKERS names.
-func newWorld(t *testing.T) *world {
+func newWorld(t *testing.T, opts ...kfake.Opt) *world {
 	t.Helper()
 	w := &world{t: t, age: 2 * time.Second, log: slog.New(slog.NewTextHandler(io.Discard, nil))}
 	if os.Getenv("CIVICBUS_TEST_LOG") != "" {
@@ -51,7 +52,7 @@ func newWorld(t *testing.T) *world {
 	if brokers := os.Getenv("CIVICBUS_TEST_BROKERS"); brokers != "" {
 		w.conn.Brokers = strings.Split(brokers, ",")
 	} else {
-		c, err := kfake.NewCluster(kfake.NumBrokers(1))
+		c, err := kfake.NewCluster(append(opts, kfake.NumBrokers(1))...)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -294,9 +295,19 @@ func until(t *testing.T, within time.Duration, what string, ok func() bool) {
 }
 
 func TestAbortedTransactionsAreTriedAgain(t *testing.T) {
-	for _, key := range []kmsg.Key{kmsg.EndTxn, kmsg.TxnOffsetCommit, kmsg.Produce} {
+	abortedTransactions(t, []kmsg.Key{kmsg.EndTxn, kmsg.TxnOffsetCommit, kmsg.Produce})
+}
+
+// TestTransactionsOfOldClusters: where a cluster does not have KIP-890's transactions, partitions and offsets are added to
+// each by requests of their own.
+func TestTransactionsOfOldClusters(t *testing.T) {
+	abortedTransactions(t, []kmsg.Key{kmsg.EndTxn, kmsg.AddPartitionsToTxn, kmsg.AddOffsetsToTxn, kmsg.Produce}, kfake.MaxVersions(kversion.V3_7_0()))
+}
+
+func abortedTransactions(t *testing.T, keys []kmsg.Key, opts ...kfake.Opt) {
+	for _, key := range keys {
 		t.Run(key.Name(), func(t *testing.T) {
-			w := newWorld(t)
+			w := newWorld(t, opts...)
 			w.start("a")
 			w.publish(w.in, 100, 0)
 			w.exactlyOnce(100, 20*time.Second)
@@ -326,6 +337,23 @@ func refuse(req kmsg.Request) kmsg.Response {
 	case *kmsg.EndTxnRequest:
 		resp := req.ResponseKind().(*kmsg.EndTxnResponse)
 		resp.ErrorCode = kerr.UnknownServerError.Code
+		return resp
+	case *kmsg.AddOffsetsToTxnRequest:
+		resp := req.ResponseKind().(*kmsg.AddOffsetsToTxnResponse)
+		resp.ErrorCode = kerr.UnknownServerError.Code
+		return resp
+	case *kmsg.AddPartitionsToTxnRequest:
+		resp := req.ResponseKind().(*kmsg.AddPartitionsToTxnResponse)
+		for _, t := range req.Topics {
+			rt := kmsg.NewAddPartitionsToTxnResponseTopic()
+			rt.Topic = t.Topic
+			for _, p := range t.Partitions {
+				rp := kmsg.NewAddPartitionsToTxnResponseTopicPartition()
+				rp.Partition, rp.ErrorCode = p, kerr.UnknownServerError.Code
+				rt.Partitions = append(rt.Partitions, rp)
+			}
+			resp.Topics = append(resp.Topics, rt)
+		}
 		return resp
 	case *kmsg.TxnOffsetCommitRequest:
 		resp := req.ResponseKind().(*kmsg.TxnOffsetCommitResponse)

@@ -25,7 +25,7 @@ func (e *Engine) takeOver(ctx context.Context, a *assignment) error {
 	}
 	backoff := newBackoff(5 * time.Second)
 	for {
-		p, err := newProducer(ctx, e.cfg.Connection, e.group, e.group+"."+e.cfg.Instance, e.cfg.TxnTimeout, e.cfg.Interval)
+		p, err := newProducer(ctx, e.cfg.Connection, e.group, e.group+"."+e.cfg.Instance, e.cfg.TxnTimeout, e.log)
 		if err == nil {
 			if !flaw.Planted(flaw.OffsetsKept) {
 				err = e.replaceOffsets(ctx, a)

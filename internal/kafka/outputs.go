@@ -39,12 +39,12 @@ func (gokaProducer) Close() error { return nil }
 // group is built, subscribers' topics are not. It never reaches Kafka.
 const TopicHeader = "civicbus-topic"
 
-// Produce adds a record to the open transaction; callbacks may use it beside goka's Emit. Its failure aborts the
-// transaction. Without an open transaction (a callback that goka has given up on) the record goes nowhere, and neither
+// Produce adds a record to the open transaction; callbacks may use it beside goka's Emit. It is encoded at once: the record and
+// all that it points to are the caller's again. A record that cannot be written aborts the transaction at its end. Without an open transaction (a callback that goka has given up on) the record goes nowhere, and neither
 // does the input that it came from. A record that comes after its input was finished is a bug in a callback, which ends the
 // processor: no transaction is left that it could belong to.
 func (e *Engine) Produce(r *kgo.Record) {
-	if b := e.openBatch(); b != nil && !b.produce(r, e.cfg.Failed) {
+	if b := e.openBatch(); b != nil && !b.produce(r) {
 		e.fail(fmt.Errorf("a callback of group %s emitted to %s after its input was finished", e.group, r.Topic))
 	}
 }

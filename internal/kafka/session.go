@@ -124,9 +124,6 @@ func (e *Engine) runSession(ctx context.Context, a *assignment, h sarama.Consume
 	e.setState("stopping")
 	quiet := time.Now()
 	b := e.openBatch()
-	if b != nil {
-		b.cancel() // a callback that waits for room in the producer must not hold the cleanup
-	}
 	cleanup := h.Cleanup(s)
 	if b != nil {
 		e.abandon(b)

@@ -45,9 +45,6 @@ func (s *session) begin() (*batch, error) {
 	if prod == nil {
 		return nil, fmt.Errorf("%w: no producer", errAgain)
 	}
-	if err := prod.client.BeginTransaction(); err != nil {
-		return nil, s.lost(nil, fmt.Errorf("begin transaction: %w", err))
-	}
 	b := newBatch(prod, e.table)
 	e.setBatch(b)
 	return b, nil
@@ -148,16 +145,13 @@ func (s *session) end(b *batch) error {
 	e := s.e
 	b.shutGate()
 	ctx, cancel := context.WithDeadline(context.Background(), b.started.Add(e.cfg.TxnTimeout))
-	err := b.prod.client.Flush(ctx)
+	err := b.flush(ctx)
 	cancel()
-	if err != nil {
-		return s.lost(b, fmt.Errorf("flush: %w", err))
-	}
-	if flaw.Planted(flaw.GateOpen) {
-		b.produceLate()
-	}
-	if err := b.failure(); err != nil {
+	if refused := (*refusedOutput)(nil); errors.As(err, &refused) {
 		return s.failed(b, err)
+	}
+	if err != nil {
+		return s.lost(b, fmt.Errorf("write the outputs: %w", err))
 	}
 	if age := b.age(); age >= e.cfg.LeaseAge {
 		return s.abort(b, "lease", fmt.Errorf("the tables were last confirmed %s ago, want less than %s", age.Round(time.Millisecond), e.cfg.LeaseAge))
@@ -166,10 +160,7 @@ func (s *session) end(b *batch) error {
 	who := s.a.member
 	ctx, cancel = context.WithTimeout(context.Background(), endTimeout)
 	defer cancel()
-	if b.outputCount() == 0 { // nothing to be atomic with; KIP-890 lets no transaction end that never began
-		if err := b.prod.commit(); err != nil {
-			return s.lost(b, fmt.Errorf("end an empty transaction: %w", err))
-		}
+	if b.outputs.Load() == 0 { // nothing to be atomic with
 		if err := b.prod.commitOffsets(ctx, who, offsets); err != nil {
 			s.giveBack(b, "offsets", err)
 			return s.refused(err)
@@ -202,15 +193,19 @@ func (s *session) committed(b *batch) {
 		q.commit()
 		s.throttle(k, q)
 	}
-	b.cancel()
 	e.setBatch(nil)
 	s.again.reset()
 	e.committedBatch(n, time.Since(b.started))
 }
 
-// failed aborts a transaction of which an output could not be written, and changes the producer: after a topic was deleted
-// and made anew, the old one would go on writing to the topic id that it knows.
+// failed aborts a transaction of which an output could not be written, and changes the producer: what a partition of a topic
+// that was deleted and made anew knows of the old one's sequence numbers is nothing.
 func (s *session) failed(b *batch, err error) error {
+	if s.e.cfg.Failed != nil {
+		for _, r := range refusals(err) {
+			s.e.cfg.Failed(r.topic, r.size, r.err)
+		}
+	}
 	if fenced(err) {
 		return s.lost(b, fmt.Errorf("write the outputs: %w", err))
 	}
@@ -240,7 +235,6 @@ func (s *session) abort(b *batch, cause string, why error) error {
 func (s *session) giveBack(b *batch, cause string, why error) {
 	s.e.log.Warn("transaction aborted, its records are tried again", "cause", cause, "error", why)
 	s.e.aborted(cause)
-	b.cancel()
 	for _, q := range s.a.queues {
 		if !flaw.Planted(flaw.QueueKept) {
 			q.rewind()
@@ -303,7 +297,6 @@ func (e *Engine) setBatch(b *batch) {
 
 // abandon gives up a batch together with its producer: whatever is still emitted for it goes to a closed client.
 func (e *Engine) abandon(b *batch) {
-	b.cancel()
 	e.mu.Lock()
 	if e.batch == b {
 		e.batch = nil

@@ -4,60 +4,106 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"civicbus/internal/flaw"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"github.com/twmb/franz-go/pkg/kversion"
 )
 
-// endTimeout bounds the end of a transaction. It is long on purpose: a deadline that fires leaves the transaction open in
-// the client, and every later one fails (EXACTLY_ONCE point 1). A transaction that the broker has given up meanwhile is
-// answered with an error at once.
+// endTimeout bounds the end of a transaction. It is long on purpose: a deadline that fires leaves the outcome unknown, and
+// the producer must be made anew (EXACTLY_ONCE point 1). A transaction that the broker has given up meanwhile is answered
+// with an error at once.
 const endTimeout = 60 * time.Second
 
-// producer is one incarnation of a group's transactional producer. It is a client of its own, not the consuming one
-// (which is what franz-go's GroupTransactSession has): when the outcome of a transaction is unknown, the client must be
-// dropped, and with it would go the group membership, the assignment and all that goka has recovered.
+// producer is one incarnation of a group's transactional producer. It speaks Kafka's transaction protocol itself, over a
+// client that is not the consuming one: when the outcome of a transaction is unknown the producer must be dropped, and with
+// a client that is both (franz-go's GroupTransactSession) the group membership, the assignment and all that goka has
+// recovered would go too. franz-go's own producer encodes, promises and buffers each record by itself and sends while the
+// transaction goes on; here a transaction's outputs are encoded into batches as they come and sent at its end, which costs a
+// quarter of that, and one that is given up before has cost the brokers nothing.
 //
-// Begin, produce and end come from one goroutine at a time, but for produce, which goka's callbacks share.
+// Adding outputs is safe for concurrent use, the rest comes from one goroutine at a time.
 type producer struct {
 	client *kgo.Client
+	admin  *kadm.Client
+	log    *slog.Logger
 	group  string
-	v2     bool // KIP-890 part 2: the broker adds offsets to the transaction by itself
+	v2     bool // KIP-890 part 2: what is written or committed becomes part of the transaction by itself
+
+	transactionalID string
+	timeout         time.Duration
+	id              int64
+	epoch           int16
+	sequences       map[tp]int32    // of the next record, by partition; a new epoch begins at 0
+	added           map[tp]struct{} // partitions of the open transaction, where they must be added
+	begun           bool            // the brokers may know of the open transaction
+
+	layout *layout
+	out    *outbox
+	room   []byte // of the batches that are being sent
 }
 
 // newProducer makes an incarnation and waits until its predecessor's transaction is fenced and ended: an open one would
 // hold the last stable offset, and so every reader, until the transaction timeout.
-func newProducer(ctx context.Context, c Connection, group, transactionalID string, timeout, linger time.Duration) (*producer, error) {
-	versions := kversion.Stable()
-	versions.SetMaxKeyVersion(kmsg.TxnOffsetCommit.Int16(), 5) // version 6 names topics by id, which we have no use for
-	versions.SetMaxKeyVersion(kmsg.OffsetCommit.Int16(), 9)    // and so does version 10 of this one
-	client, err := c.Client(
-		kgo.TransactionalID(transactionalID),
-		kgo.TransactionTimeout(timeout),
-		kgo.RequiredAcks(kgo.AllISRAcks()),
-		kgo.ProducerLinger(linger),
-		kgo.ProducerBatchMaxBytes(maxBatchBytes),
-		kgo.MaxBufferedRecords(100_000),
-		kgo.MaxVersions(versions),
-	)
+func newProducer(ctx context.Context, c Connection, group, transactionalID string, timeout time.Duration, log *slog.Logger) (*producer, error) {
+	client, v2, err := transactionalClient(ctx, c)
 	if err != nil {
 		return nil, err
 	}
-	p := &producer{client: client, group: group}
-	if _, _, err := client.ProducerID(ctx); err != nil {
+	p := &producer{client: client, admin: kadm.NewClient(client), log: log, group: group, v2: v2, transactionalID: transactionalID, timeout: timeout,
+		sequences: map[tp]int32{}, added: map[tp]struct{}{}, layout: &layout{topics: map[string]laidOut{}}}
+	p.out = &outbox{layout: p.layout}
+	req := kmsg.NewPtrInitProducerIDRequest()
+	req.TransactionalID, req.TransactionTimeoutMillis = &p.transactionalID, int32(timeout.Milliseconds())
+	req.ProducerID, req.ProducerEpoch = -1, -1
+	err = p.concurrent(ctx, func() error {
+		resp, err := req.RequestWith(ctx, client)
+		if err != nil {
+			return err
+		}
+		p.id, p.epoch = resp.ProducerID, resp.ProducerEpoch
+		return kerr.ErrorForCode(resp.ErrorCode)
+	})
+	if err != nil {
 		client.Close()
 		return nil, fmt.Errorf("take over transactional id %s: %w", transactionalID, err)
 	}
-	if p.v2, err = transactionsV2(ctx, client); err != nil {
-		client.Close()
-		return nil, err
-	}
 	return p, nil
+}
+
+// transactionalClient makes a client for one of the two transaction protocols, whichever the cluster speaks: with versions of
+// requests that belong to one in the other's transactions, brokers would add partitions that nobody ends.
+func transactionalClient(ctx context.Context, c Connection) (client *kgo.Client, v2 bool, err error) {
+	for _, v2 = range []bool{true, false} {
+		versions := kversion.Stable()
+		versions.SetMaxKeyVersion(kmsg.Produce.Int16(), 12)        // version 13 names topics by id, which we have no use for
+		versions.SetMaxKeyVersion(kmsg.TxnOffsetCommit.Int16(), 5) // and so does version 6 of this one
+		versions.SetMaxKeyVersion(kmsg.OffsetCommit.Int16(), 9)    // and version 10 of this one
+		if !v2 {
+			versions.SetMaxKeyVersion(kmsg.Produce.Int16(), 11)
+			versions.SetMaxKeyVersion(kmsg.TxnOffsetCommit.Int16(), 4)
+			versions.SetMaxKeyVersion(kmsg.EndTxn.Int16(), 4)
+			versions.SetMaxKeyVersion(kmsg.AddPartitionsToTxn.Int16(), 3)
+		}
+		if client, err = c.Client(kgo.RequiredAcks(kgo.AllISRAcks()), kgo.MaxVersions(versions)); err != nil {
+			return nil, false, err
+		}
+		spoken, err := transactionsV2(ctx, client)
+		if err == nil && spoken == v2 {
+			return client, v2, nil
+		}
+		client.Close()
+		if err != nil {
+			return nil, false, err
+		}
+	}
+	return nil, false, errors.New("the cluster changes the version of its transactions") // between the two questions: try again
 }
 
 // maxBatchBytes bounds a produced batch. Kafka's default for max.message.bytes counts the batch, so a single record of up
@@ -90,14 +136,10 @@ type member struct {
 
 // addOffsets makes the offsets part of the open transaction.
 func (p *producer) addOffsets(ctx context.Context, m member, offsets map[string]map[int32]int64) error {
-	txid, _ := p.client.OptValue(kgo.TransactionalID).(string)
-	id, epoch, err := p.client.ProducerID(ctx)
-	if err != nil {
-		return fmt.Errorf("commit offsets: %w", err)
-	}
+	p.begun = true
 	if !p.v2 {
 		req := kmsg.NewPtrAddOffsetsToTxnRequest()
-		req.TransactionalID, req.ProducerID, req.ProducerEpoch, req.Group = txid, id, epoch, p.group
+		req.TransactionalID, req.ProducerID, req.ProducerEpoch, req.Group = p.transactionalID, p.id, p.epoch, p.group
 		if err := p.concurrent(ctx, func() error {
 			resp, err := req.RequestWith(ctx, p.client)
 			if err != nil {
@@ -109,7 +151,7 @@ func (p *producer) addOffsets(ctx context.Context, m member, offsets map[string]
 		}
 	}
 	req := kmsg.NewPtrTxnOffsetCommitRequest()
-	req.TransactionalID, req.ProducerID, req.ProducerEpoch, req.Group = txid, id, epoch, p.group
+	req.TransactionalID, req.ProducerID, req.ProducerEpoch, req.Group = p.transactionalID, p.id, p.epoch, p.group
 	if flaw.Planted(flaw.MemberUnnamed) {
 		m = member{generation: -1}
 	}
@@ -127,7 +169,7 @@ func (p *producer) addOffsets(ctx context.Context, m member, offsets map[string]
 		}
 		req.Topics = append(req.Topics, t)
 	}
-	err = p.concurrent(ctx, func() error {
+	err := p.concurrent(ctx, func() error {
 		resp, err := req.RequestWith(ctx, p.client)
 		if err != nil {
 			return err
@@ -193,21 +235,91 @@ func (p *producer) concurrent(ctx context.Context, request func() error) error {
 	}
 }
 
-// commit ends the transaction; an error means that its outcome is unknown and the producer must be dropped.
-func (p *producer) commit() error {
-	ctx, cancel := context.WithTimeout(context.Background(), endTimeout)
-	defer cancel()
-	return p.client.EndTransaction(ctx, kgo.TryCommit)
+// addPartitions makes partitions part of the open transaction, where the protocol wants it said before they are written to.
+func (p *producer) addPartitions(ctx context.Context, todo []sending) error {
+	if p.v2 {
+		return nil
+	}
+	req := kmsg.NewPtrAddPartitionsToTxnRequest()
+	req.TransactionalID, req.ProducerID, req.ProducerEpoch = p.transactionalID, p.id, p.epoch
+	topics := map[string]int{}
+	for i := range todo {
+		s := &todo[i]
+		if _, ok := p.added[tp{s.topic, s.partition}]; ok {
+			continue
+		}
+		at, ok := topics[s.topic]
+		if !ok {
+			at = len(req.Topics)
+			topics[s.topic] = at
+			t := kmsg.NewAddPartitionsToTxnRequestTopic()
+			t.Topic = s.topic
+			req.Topics = append(req.Topics, t)
+		}
+		req.Topics[at].Partitions = append(req.Topics[at].Partitions, s.partition)
+	}
+	if len(req.Topics) == 0 {
+		return nil
+	}
+	p.begun = true
+	err := p.concurrent(ctx, func() error {
+		resp, err := req.RequestWith(ctx, p.client)
+		if err != nil {
+			return err
+		}
+		var refused error
+		for _, t := range resp.Topics {
+			for _, a := range t.Partitions {
+				// OPERATION_NOT_ATTEMPTED is said of all others when one is refused.
+				if err := kerr.ErrorForCode(a.ErrorCode); err != nil && (refused == nil || errors.Is(refused, kerr.OperationNotAttempted)) {
+					refused = &refusedOutput{topic: t.Topic, err: err}
+				}
+			}
+		}
+		return refused
+	})
+	if err != nil {
+		return fmt.Errorf("add partitions to the transaction: %w", err)
+	}
+	for i := range todo {
+		p.added[tp{todo[i].topic, todo[i].partition}] = struct{}{}
+	}
+	return nil
 }
 
-// abort drops what is buffered and ends the transaction; an error means that the producer must be dropped.
+// commit ends the transaction; an error means that its outcome is unknown and the producer must be dropped.
+func (p *producer) commit() error { return p.end(true) }
+
+// abort drops what is in the outbox and ends the transaction; an error means that the producer must be dropped.
 func (p *producer) abort() error {
+	p.out.reset()
+	return p.end(false)
+}
+
+func (p *producer) end(commit bool) error {
+	clear(p.added)
+	if !p.begun {
+		return nil // KIP-890 lets no transaction end that never began
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), endTimeout)
 	defer cancel()
-	if err := p.client.AbortBufferedRecords(ctx); err != nil {
-		return err
-	}
-	return p.client.EndTransaction(ctx, kgo.TryAbort)
+	req := kmsg.NewPtrEndTxnRequest()
+	req.TransactionalID, req.ProducerID, req.ProducerEpoch, req.Commit = p.transactionalID, p.id, p.epoch, commit
+	return p.concurrent(ctx, func() error {
+		resp, err := req.RequestWith(ctx, p.client)
+		if err != nil {
+			return err
+		}
+		if err := kerr.ErrorForCode(resp.ErrorCode); err != nil {
+			return err
+		}
+		p.begun = false
+		if resp.Version >= 5 && resp.ProducerID >= 0 { // each transaction has an epoch of its own (KIP-890 part 2)
+			p.id, p.epoch = resp.ProducerID, resp.ProducerEpoch
+			clear(p.sequences)
+		}
+		return nil
+	})
 }
 
 // drop closes the client in the background: a broken network must not hold the engine.

@@ -3,7 +3,7 @@ package codecs
 // Decision is the audit record of one event record's verdicts: ids, versions and reasons, never a value of any field.
 // Key: the event's key (its subject).
 type Decision struct {
-	Kind           string        `avro:"kind" json:"kind"` // router, profile, delivery, access, replay
+	Kind           string        `avro:"kind" json:"kind"` // router, profile, delivery, gateway, replay
 	Topic          string        `avro:"topic" json:"topic"`
 	Partition      int32         `avro:"partition" json:"partition"`
 	Offset         int64         `avro:"offset" json:"offset"`

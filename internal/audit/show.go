@@ -73,7 +73,7 @@ func (l *Log) Walk(ctx context.Context, keys *Keys, subject string, each func(*c
 type Use struct {
 	Subscriber    string           `json:"subscriber"`
 	Purpose       string           `json:"purpose"`
-	Kind          string           `json:"kind"` // who decided: router, delivery, access, replay
+	Kind          string           `json:"kind"` // who decided: router, delivery, gateway, replay
 	Subscriptions int              `json:"subscriptions"`
 	Permitted     int64            `json:"permitted"` // verdicts
 	Bases         map[string]int64 `json:"bases"`     // of these, by legal basis

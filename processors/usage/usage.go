@@ -3,6 +3,7 @@
 //
 // A delivery counts once for its delivery id, over redrives, replays and webhook attempts, as far as the row remembers: the
 // last 256 ids (8 bytes of each). An id that comes back later counts again. Denials have no id and count as they come.
+// What the gateway decides when a delivery is read counts neither way.
 package usage
 
 import (
@@ -35,12 +36,19 @@ func (g *Group) Callbacks() topology.Callbacks {
 	return topology.Callbacks{topology.Decisions.Name: g.decided, topology.UsageItems.Name: g.counted}
 }
 
+// access is the kind of the gateway's decisions. A delivery was counted when the router made it; how often it is then read, over
+// HTTP or by a Kafka client, does not count.
+const access = "gateway"
+
 // decided sends each verdict to its subscription. A decision that cannot be decoded counts nowhere: the audit group makes
 // it a dead letter.
 func (g *Group) decided(ctx goka.Context, msg any) {
 	value, _ := msg.([]byte)
 	d, err := g.env.Records.Decision.Decode(value)
 	if err != nil {
+		return
+	}
+	if d.Kind == access {
 		return
 	}
 	for _, v := range d.Verdicts {

@@ -103,8 +103,9 @@ func TestVerdictsReachTheirSubscriptionsRow(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- p.Run(ctx) }()
+	kind := "router"
 	send := func(verdicts ...codecs.VerdictItem) {
-		v, err := records.Decision.Encode(&codecs.Decision{Kind: "router", DecidedAt: 5, Verdicts: verdicts})
+		v, err := records.Decision.Encode(&codecs.Decision{Kind: kind, DecidedAt: 5, Verdicts: verdicts})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -113,6 +114,8 @@ func TestVerdictsReachTheirSubscriptionsRow(t *testing.T) {
 	permit := codecs.VerdictItem{Subscription: "sub-a", Subscriber: "kela.fi", Purpose: "benefits", Permit: true, DeliveryID: id(1)}
 	send(permit, codecs.VerdictItem{Subscription: "sub-b", Subscriber: "posti.fi", Reason: "no_grant"})
 	send(permit)
+	kind = "gateway" // read, which does not count
+	send(permit, codecs.VerdictItem{Subscription: "sub-b", Subscriber: "posti.fi", Reason: "grant_withdrawn"})
 	k.Consume(topology.Decisions.Name, "k1.someone", []byte("no decision"))
 	k.Consume(topology.UsageItems.Name, "sub-a", []byte("no item"))
 	for sub, want := range map[string]codecs.UsageRow{"sub-a": {Subscriber: "kela.fi", Purpose: "benefits", Delivered: 1, Repeated: 1},

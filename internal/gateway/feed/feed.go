@@ -1,0 +1,189 @@
+// Package feed gives a subscription its deliveries from a place on its subscriber's topic, for every way that is not Kafka
+// itself. It knows nothing of HTTP.
+//
+// Its rules:
+//   - A delivery is decided again at the moment it leaves (DESIGN.md 3.1), by internal/verdict, on tables that are confirmed
+//     current within the lease's age (3.2). What is denied now is not given; what is permitted now is cut to the smaller of
+//     its own field set and today's. A page says until when its decisions may be used.
+//   - Every decision is on audit-decisions, of kind gateway, before the delivery is given out.
+//   - Where a reader stands is an opaque text that is authenticated for one subscription (cursor.go). Nothing is passed
+//     over unsaid: what retention took ends the reading with a code.
+//   - The order is that of the topic's partitions, and so each subject's. Nothing is said of the order between partitions.
+//   - A call does a bounded amount of work and holds a bounded amount of memory, however much lies on the topic.
+package feed
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"civicbus/codecs"
+	"civicbus/internal/kafka"
+	"civicbus/internal/pseudonym"
+	"civicbus/internal/verdict"
+	"civicbus/topology"
+)
+
+// Kind is that of this package's decisions.
+const Kind = "gateway"
+
+// Tables is what is decided on, and since when it is known to be current. Its methods are safe for concurrent use.
+type Tables interface {
+	// Fresh gives the oldest confirmation among the tables' partitions, consents included, and whether it is within the
+	// lease's age. It is taken before anything is read.
+	Fresh() (time.Time, bool)
+	Snapshot() *verdict.Snapshot
+	// Consents is a subject's row: nil when there is none, verdict.Unreadable() when it cannot be decoded.
+	Consents(subject string) *codecs.Consents
+}
+
+// Config says what a feed works with. A field without a default named is required.
+type Config struct {
+	Connection kafka.Connection
+	Registry   *codecs.Registry
+	Records    *codecs.Records // bound
+	Keys       *pseudonym.Keys
+	Secret     []byte // cursors are authenticated by a key derived from it; the bus key, so that all instances have the same
+	Partitions int32  // of every subscriber's topic
+	Tables     Tables
+	Age        time.Duration                         // of the lease
+	DataRef    func(subscription, ref string) string // the address of a thin delivery's data
+	Now        func() time.Time                      // default time.Now
+	Logger     *slog.Logger                          // default: silent
+}
+
+// Feed reads deliveries. It is safe for concurrent use.
+type Feed struct {
+	cfg     Config
+	cursors *cursors
+	log     *log
+	tails   *tails
+	audit   *auditor
+	shapes  *shapes
+	writers *writers
+}
+
+// New makes a feed. It reaches for nothing.
+func New(cfg Config) (*Feed, error) {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	f := &Feed{cfg: cfg, shapes: newShapes(cfg.Registry), writers: newWriters(cfg.Registry)}
+	var err error
+	if f.cursors, err = newCursors(cfg.Secret); err != nil {
+		return nil, err
+	}
+	if f.log, err = newLog(cfg.Connection); err != nil {
+		return nil, err
+	}
+	if f.audit, err = newAuditor(cfg.Connection, cfg.Records); err != nil {
+		f.log.close()
+		return nil, err
+	}
+	f.tails = newTails(cfg.Connection, f.log, cfg.Logger)
+	return f, nil
+}
+
+// Close ends every connection. Nothing may be under way.
+func (f *Feed) Close() {
+	f.tails.close()
+	f.audit.close()
+	f.log.close()
+}
+
+// Ended says that a reading cannot go on, with a code of a closed list. The reader's last place stays good unless the code is
+// one of the two about it.
+type Ended struct {
+	Code   string
+	Detail string // for people
+}
+
+func (e *Ended) Error() string { return e.Code + ": " + e.Detail }
+
+// Codes of Ended, beside the reasons of verdicts that are about a subscriber: subscriber_not_trusted, not_entitled,
+// certification_missing; and of a single delivery any reason of a denial.
+const (
+	SubscriptionUnknown = "subscription_unknown" // there is no such subscription
+	SubscriptionPending = "subscription_pending" // nobody has approved it yet
+	SubscriptionPaused  = "subscription_paused"  // it goes on where it was when it is resumed
+	SubscriptionRevoked = "subscription_revoked" // for good
+	SubscriptionPushed  = "subscription_webhook" // its deliveries go to its webhook, and are not kept for reading
+	CursorInvalid       = "cursor_invalid"       // not a place that was given out for this subscription
+	CursorExpired       = "cursor_expired"       // what stood there is not kept any more: deliveries may have been missed
+	DeliveryGone        = "delivery_gone"        // a single delivery that is not kept any more
+	NotCurrent          = "not_current"          // the tables are not confirmed current: nothing is decided, ask again
+	Unavailable         = "unavailable"          // Kafka or the registry is out of reach
+)
+
+func ended(code, detail string) error { return &Ended{code, detail} }
+
+// unavailable says that something is out of reach, unless the caller's own context has ended.
+func unavailable(ctx context.Context, what string, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return errors.Join(&Ended{Unavailable, what + " is out of reach"}, fmt.Errorf("%s: %w", what, err))
+}
+
+// Standing says why nothing of a subscription may leave now: an *Ended, or nil.
+func (f *Feed) Standing(subscription string) error {
+	_, err := f.standing(f.cfg.Tables.Snapshot(), subscription)
+	return err
+}
+
+func (f *Feed) standing(snap *verdict.Snapshot, subscription string) (*codecs.Subscription, error) {
+	sub := snap.Subscription(subscription)
+	if sub == nil {
+		return nil, ended(SubscriptionUnknown, "there is no such subscription")
+	}
+	if sub.Delivery.Kind == "webhook" {
+		return nil, ended(SubscriptionPushed, "its deliveries go to its webhook")
+	}
+	switch reason := snap.Standing(subscription, f.cfg.Now()); {
+	case reason == "":
+		return sub, nil
+	case reason != verdict.ReasonSubscriptionNotActive:
+		return nil, ended(reason, "the subscriber may not receive anything of this subscription now")
+	case sub.Status == verdict.StatusRevoked:
+		return nil, ended(SubscriptionRevoked, "the subscription was revoked")
+	case sub.Status == "paused":
+		return nil, ended(SubscriptionPaused, "the subscription is paused; it goes on where it was")
+	default:
+		return nil, ended(SubscriptionPending, "the subscription is not active yet")
+	}
+}
+
+// current waits until the tables are confirmed current, no longer than the context or a little while, and gives the
+// confirmation and what is known then.
+func (f *Feed) current(ctx context.Context) (time.Time, *verdict.Snapshot, error) {
+	limit := time.NewTimer(holdAtMost)
+	defer limit.Stop()
+	tick := time.NewTicker(max(f.cfg.Age/25, time.Millisecond))
+	defer tick.Stop()
+	for {
+		if t, ok := f.cfg.Tables.Fresh(); ok {
+			return t, f.cfg.Tables.Snapshot(), nil
+		}
+		select {
+		case <-tick.C:
+		case <-limit.C:
+			return time.Time{}, nil, ended(NotCurrent, "the tables that are decided on are not confirmed current")
+		case <-ctx.Done():
+			return time.Time{}, nil, ctx.Err()
+		}
+	}
+}
+
+// holdAtMost bounds how long a call waits for the lease. Under load it is held again within tens of milliseconds.
+const holdAtMost = 2 * time.Second
+
+// Current says whether a decision made on a confirmation may still be used.
+func (f *Feed) Current(confirmed time.Time) bool { return time.Since(confirmed) < f.cfg.Age }
+
+// topic is where a subscription's deliveries lie.
+func topic(sub *codecs.Subscription) string { return topology.SubscriberTopicName(sub.Subscriber) }

@@ -1,0 +1,375 @@
+package feed
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"civicbus/codecs"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+type kgoHeader = kgo.RecordHeader
+
+// Bounds of one call.
+const (
+	MaxLimit  = 1_000   // events
+	pageBytes = 4 << 20 // of values, as they stand on the topic
+	scanMost  = 20_000  // records passed over, most of them other subscriptions'
+	scanTime  = 2 * time.Second
+	staleMost = 3 // how often a page is decided anew because the lease ran out before it was on record
+)
+
+// Page is a part of a subscription's deliveries.
+type Page struct {
+	Events    []Event
+	Next      Position  // where to go on, behind what was denied too
+	Confirmed time.Time // see Feed.Current; the zero time when there are no events
+	All       bool      // there was nothing more when it was read
+}
+
+// Oldest is the position before everything that is kept of a subscriber's topic, Newest that behind it.
+func (f *Feed) Oldest(ctx context.Context, subscription string) (Position, error) {
+	return f.edge(ctx, subscription, f.log.starts)
+}
+
+// Newest is where a reader stands who wants only what comes from now on.
+func (f *Feed) Newest(ctx context.Context, subscription string) (Position, error) {
+	return f.edge(ctx, subscription, f.log.ends)
+}
+
+func (f *Feed) edge(ctx context.Context, subscription string, list func(context.Context, string, int32) (Position, error)) (Position, error) {
+	sub := f.cfg.Tables.Snapshot().Subscription(subscription)
+	if sub == nil {
+		return nil, ended(SubscriptionUnknown, "there is no such subscription")
+	}
+	at, err := list(ctx, topic(sub), f.cfg.Partitions)
+	if errors.Is(err, errNoTopic) { // it is made when the subscriber is first entitled; until then it holds nothing
+		return make(Position, f.cfg.Partitions), nil
+	}
+	if err != nil {
+		return nil, unavailable(ctx, "Kafka", err)
+	}
+	return at, nil
+}
+
+// Reader reads one subscription's deliveries, one call at a time. Close it.
+type Reader struct {
+	f            *Feed
+	subscription string
+	tail         *Tail // nil: not yet needed
+}
+
+// Reader makes a reader. It costs nothing until it waits.
+func (f *Feed) Reader(subscription string) *Reader { return &Reader{f: f, subscription: subscription} }
+
+// Close lets go of what the reader holds.
+func (r *Reader) Close() {
+	if r.tail != nil {
+		r.tail.release()
+		r.tail = nil
+	}
+}
+
+// Read gives up to limit deliveries from a position on, waiting for the first up to wait; a page without any says how far it
+// came. Decisions are on record when it returns, and hold as long as Current says. The error is *Ended, or the context's.
+func (r *Reader) Read(ctx context.Context, at Position, limit int, wait time.Duration) (Page, error) {
+	f := r.f
+	limit = min(max(limit, 1), MaxLimit)
+	patience := time.NewTimer(wait)
+	defer patience.Stop()
+	work := budget{records: scanMost, until: time.Now().Add(scanTime)}
+	for {
+		sub, err := f.standing(f.cfg.Tables.Snapshot(), r.subscription)
+		if err != nil {
+			return Page{}, r.confirmed(ctx, err)
+		}
+		watch, watching := r.waits()
+		found, next, all, err := r.collect(ctx, sub, at, limit, &work)
+		if err != nil {
+			return Page{}, err
+		}
+		page, err := f.leave(ctx, r.subscription, at, found)
+		if err != nil {
+			return Page{}, err
+		}
+		page.Next, page.All = next, all
+		if len(page.Events) > 0 || !all && work.spent() {
+			return page, nil
+		}
+		at = next
+		if !all {
+			continue
+		}
+		if wait <= 0 {
+			return page, nil
+		}
+		if !watching {
+			if err := r.watch(ctx, sub); err != nil {
+				return Page{}, err
+			}
+			if r.tail != nil { // what came before it began is still to be read
+				continue
+			}
+		}
+		select {
+		case <-watch:
+		case <-time.After(min(f.cfg.Age/2, lookAtStanding)): // a subscription that ends, ends its waiting readers
+		case <-patience.C:
+			wait = 0
+		case <-ctx.Done():
+			return Page{}, ctx.Err()
+		}
+		work = budget{records: scanMost, until: time.Now().Add(scanTime)}
+	}
+}
+
+// lookAtStanding is how often a waiting reader looks whether its subscription still stands.
+const lookAtStanding = 250 * time.Millisecond
+
+// confirmed makes sure that an end is not told on old tables: a subscription that was just made is not unknown.
+func (r *Reader) confirmed(ctx context.Context, end error) error {
+	_, snap, err := r.f.current(ctx)
+	if err != nil {
+		return err
+	}
+	if _, err := r.f.standing(snap, r.subscription); err != nil {
+		return err
+	}
+	return ended(NotCurrent, end.Error())
+}
+
+// budget bounds the work of a call between two waits.
+type budget struct {
+	records int
+	until   time.Time
+}
+
+func (b *budget) spent() bool { return b.records <= 0 || time.Now().After(b.until) }
+
+// waits gives what is closed when something comes; watching is false while the topic is not followed.
+func (r *Reader) waits() (watch <-chan struct{}, watching bool) {
+	if r.tail == nil {
+		return nil, false
+	}
+	watch, ok := r.tail.waits()
+	if !ok {
+		r.Close()
+	}
+	return watch, ok
+}
+
+// watch begins to follow the topic, if it is there.
+func (r *Reader) watch(ctx context.Context, sub *codecs.Subscription) error {
+	tail, err := r.f.tails.watch(ctx, topic(sub), r.f.cfg.Partitions)
+	switch {
+	case errors.Is(err, errNoTopic):
+		return nil
+	case err != nil:
+		return unavailable(ctx, "Kafka", err)
+	}
+	r.tail = tail
+	return nil
+}
+
+// collect finds the subscription's next records. all is true when every partition was read to its end. Partitions take turns
+// at being first, by the position, so that a busy one does not keep the others out.
+func (r *Reader) collect(ctx context.Context, sub *codecs.Subscription, at Position, limit int, work *budget) (found []*record, next Position, all bool, err error) {
+	next = append(Position(nil), at...)
+	turn := int64(0)
+	for _, o := range at {
+		turn += o
+	}
+	all = true
+	bytes := 0
+	for i := range int64(len(at)) {
+		p := int32((turn + i) % int64(len(at)))
+		for {
+			if len(found) >= limit || bytes >= pageBytes || work.spent() {
+				return found, next, false, nil
+			}
+			records, to, done, err := r.read(ctx, topic(sub), p, next[p])
+			if errors.Is(err, errNoTopic) {
+				return nil, next, true, nil
+			}
+			if err != nil {
+				return nil, nil, false, atEnd(ctx, err)
+			}
+			for _, rec := range records {
+				if rec.Offset < next[p] { // a batch begins before what was asked for
+					continue
+				}
+				if len(found) >= limit || bytes >= pageBytes {
+					return found, next, false, nil
+				}
+				work.records--
+				if next[p] = rec.Offset + 1; rec.subscription == sub.ID {
+					found, bytes = append(found, rec), bytes+rec.size
+				}
+			}
+			moved := to > next[p] || len(records) > 0
+			if next[p] = max(next[p], to); done {
+				break
+			}
+			if !moved { // it says that there is more and does not give it: the next call asks again
+				all = false
+				break
+			}
+		}
+	}
+	return found, next, all, nil
+}
+
+func atEnd(ctx context.Context, err error) error {
+	switch {
+	case errors.Is(err, errExpired):
+		return ended(CursorExpired, "what stood there is not kept any more: deliveries may have been missed")
+	case errors.Is(err, errBeyond):
+		return ended(CursorInvalid, "the cursor lies behind the end of what there is")
+	}
+	return unavailable(ctx, "Kafka", err)
+}
+
+// read gives records of a partition from the tail, where it reaches back that far, or from the log.
+func (r *Reader) read(ctx context.Context, topic string, p int32, at int64) (records []*record, next int64, done bool, err error) {
+	const most = 512
+	if r.tail != nil {
+		if records, next, known := r.tail.next(p, at, most); known {
+			return records, next, len(records) < most, nil
+		}
+	}
+	raw, next, done, err := r.f.log.fetch(ctx, topic, p, at)
+	for _, rec := range raw {
+		records = append(records, newRecord(rec))
+	}
+	return records, next, done, err
+}
+
+// leave decides on records, writes the decisions, and gives what may go out.
+func (f *Feed) leave(ctx context.Context, subscription string, at Position, found []*record) (Page, error) {
+	if len(found) == 0 {
+		return Page{}, nil
+	}
+	for range staleMost {
+		page, err := f.leaveOnce(ctx, subscription, at, found)
+		if err != nil || f.Current(page.Confirmed) {
+			return page, err
+		}
+	}
+	return Page{}, ended(NotCurrent, "the tables that are decided on do not stay confirmed long enough")
+}
+
+func (f *Feed) leaveOnce(ctx context.Context, subscription string, at Position, found []*record) (Page, error) {
+	sub, err := f.standing(f.cfg.Tables.Snapshot(), subscription)
+	if err != nil {
+		return Page{}, err
+	}
+	outgoing := make([]*leaving, len(found))
+	for i, r := range found {
+		if outgoing[i], err = f.prepare(ctx, f.cfg.Tables.Snapshot(), sub, r); err != nil {
+			return Page{}, unavailable(ctx, "the schema registry", err)
+		}
+	}
+	confirmed, snap, err := f.current(ctx)
+	if err != nil {
+		return Page{}, err
+	}
+	if sub, err = f.standing(snap, subscription); err != nil {
+		return Page{}, err
+	}
+	page := Page{Confirmed: confirmed}
+	now := f.cfg.Now()
+	entries := make([]entry, 0, len(found))
+	for _, l := range outgoing {
+		at = at.after(l.record.Partition, l.record.Offset)
+		permit, on := f.decide(snap, sub, l, sub.Delivery.Thin, now)
+		if permit != nil {
+			e, err := f.event(snap, l, permit, sub.Delivery.Thin)
+			if err == nil {
+				e.After = at
+				page.Events = append(page.Events, e)
+			} else {
+				on.decision.Outcome, on.decision.Verdicts = malformed, nil
+			}
+		}
+		entries = append(entries, on)
+	}
+	if err := f.audit.write(ctx, entries); err != nil {
+		return Page{}, unavailable(ctx, "the audit log", err)
+	}
+	return page, nil
+}
+
+// One gives a single delivery whole, by the reference in a thin one: decided now, on record as an access. A denial is *Ended
+// with its reason.
+func (f *Feed) One(ctx context.Context, subscription, ref string) (Event, time.Time, error) {
+	numbers, err := f.cursors.open(subscription, cursorRecord, ref, 2)
+	if err != nil || numbers[0] >= int64(f.cfg.Partitions) {
+		return Event{}, time.Time{}, ended(CursorInvalid, "the reference was not given out for this subscription")
+	}
+	p, at := int32(numbers[0]), numbers[1]
+	sub, err := f.standing(f.cfg.Tables.Snapshot(), subscription)
+	if err != nil {
+		return Event{}, time.Time{}, err
+	}
+	records, _, _, err := f.log.fetch(ctx, topic(sub), p, at)
+	switch {
+	case errors.Is(err, errExpired), errors.Is(err, errBeyond), errors.Is(err, errNoTopic):
+		return Event{}, time.Time{}, ended(DeliveryGone, "the delivery is not kept any more")
+	case err != nil:
+		return Event{}, time.Time{}, unavailable(ctx, "Kafka", err)
+	}
+	var rec *record
+	for _, r := range records {
+		if r.Offset == at {
+			rec = newRecord(r)
+		}
+	}
+	if rec == nil || rec.subscription != subscription {
+		return Event{}, time.Time{}, ended(DeliveryGone, "the delivery is not kept any more")
+	}
+	for range staleMost {
+		e, confirmed, err := f.one(ctx, subscription, rec)
+		if err != nil || f.Current(confirmed) {
+			return e, confirmed, err
+		}
+	}
+	return Event{}, time.Time{}, ended(NotCurrent, "the tables that are decided on do not stay confirmed long enough")
+}
+
+func (f *Feed) one(ctx context.Context, subscription string, rec *record) (Event, time.Time, error) {
+	snap := f.cfg.Tables.Snapshot()
+	sub, err := f.standing(snap, subscription)
+	if err != nil {
+		return Event{}, time.Time{}, err
+	}
+	l, err := f.prepare(ctx, snap, sub, rec)
+	if err != nil {
+		return Event{}, time.Time{}, unavailable(ctx, "the schema registry", err)
+	}
+	confirmed, snap, err := f.current(ctx)
+	if err != nil {
+		return Event{}, time.Time{}, err
+	}
+	if sub, err = f.standing(snap, subscription); err != nil {
+		return Event{}, time.Time{}, err
+	}
+	permit, on := f.decide(snap, sub, l, false, f.cfg.Now())
+	var e Event
+	if permit != nil {
+		if e, err = f.event(snap, l, permit, false); err != nil {
+			on.decision.Outcome, on.decision.Verdicts, permit = malformed, nil, nil
+		}
+	}
+	if err := f.audit.write(ctx, []entry{on}); err != nil {
+		return Event{}, time.Time{}, unavailable(ctx, "the audit log", err)
+	}
+	switch {
+	case permit != nil:
+		return e, confirmed, nil
+	case len(on.decision.Verdicts) > 0:
+		return Event{}, time.Time{}, ended(on.decision.Verdicts[0].Reason, "the delivery is not permitted any more")
+	}
+	return Event{}, time.Time{}, ended(DeliveryGone, "the delivery cannot be read")
+}

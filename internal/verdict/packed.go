@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"unsafe"
 
 	"civicbus/codecs"
@@ -20,13 +22,15 @@ import (
 // Safe for concurrent use.
 type PackedConsents struct {
 	record *codecs.Record[codecs.Consents]
+	scan   atomic.Pointer[codecs.ConsentScan] // of the record's newest schema; nil until it is bound
+	spare  sync.Pool                          // of *codecs.Consents, for scans alone
 	texts  *dictionary[string]
 	sets   *dictionary[[]string]
 }
 
 // NewPackedConsents packs rows that record decodes.
 func NewPackedConsents(record *codecs.Record[codecs.Consents]) *PackedConsents {
-	return &PackedConsents{record: record, texts: newDictionary[string](maxTexts), sets: newDictionary[[]string](maxSets)}
+	return &PackedConsents{record: record, spare: sync.Pool{New: func() any { return new(codecs.Consents) }}, texts: newDictionary[string](maxTexts), sets: newDictionary[[]string](maxSets)}
 }
 
 // The first byte of a packed row. Zero is the wire format's own first byte: a whole row is its own packed form.
@@ -61,6 +65,9 @@ const least = 7
 // Pack appends the packed form of a row in wire format to dst. A row that can never be decoded becomes a mark that denies
 // everything; one whose schema is merely not loaded yet stays whole. A tombstone (nil) is not a row.
 func (p *PackedConsents) Pack(dst, row []byte) []byte {
+	if packed, ok := p.scanned(dst, row); ok {
+		return packed
+	}
 	c, err := p.record.Decode(row)
 	switch {
 	case err == nil:
@@ -69,6 +76,30 @@ func (p *PackedConsents) Pack(dst, row []byte) []byte {
 		return append(dst, row...)
 	}
 	return append(dst, markUnreadable)
+}
+
+// scanned packs the usual row, of the newest schema, without decoding it.
+func (p *PackedConsents) scanned(dst, row []byte) (packed []byte, ok bool) {
+	id, body, err := codecs.WireID(row)
+	if err != nil {
+		return dst, false
+	}
+	scan := p.scan.Load()
+	if newest := p.record.ID(); scan == nil || scan.ID != newest {
+		if scan = p.record.ConsentScan(); scan == nil {
+			return dst, false
+		}
+		p.scan.Store(scan)
+	}
+	if id != scan.ID {
+		return dst, false
+	}
+	c := p.spare.Get().(*codecs.Consents)
+	defer p.spare.Put(c)
+	if !scan.Scan(body, c) {
+		return dst, false
+	}
+	return p.append(dst, c), true
 }
 
 func (p *PackedConsents) append(dst []byte, c *codecs.Consents) []byte {

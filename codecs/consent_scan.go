@@ -1,0 +1,255 @@
+package codecs
+
+import "unsafe"
+
+// ConsentScan reads what decisions turn on out of rows of consents of one schema, in one pass over the body and without
+// allocating: whoever holds a million subjects' rows reads them all at each start, and decodes few of them. It never
+// changes and is safe for concurrent use.
+type ConsentScan struct {
+	ID                    int32 // of the schema
+	row, grant, objection consentSteps
+}
+
+type consentSteps []consentStep
+
+// consentStep is one field of a record, in the schema's order: passed, or read into its place.
+type consentStep uint8
+
+const (
+	skipLong consentStep = iota
+	skipText
+	skipLongs
+	skipTexts
+	skipRecords // never passed: an array of records is read or refused
+	rowVersion
+	rowGrants
+	rowObjections
+	rowRestriction
+	rowEnded
+	grantID
+	grantVersion
+	grantState
+	grantRecipient
+	grantPurpose
+	grantScopes
+	grantFrom
+	grantTo
+	grantGiven
+	objectionSubscription
+)
+
+// wanted is a field that is read, and what its type must be.
+type wanted struct{ step, shape consentStep }
+
+var (
+	wantedOfRow = map[string]wanted{"version": {rowVersion, skipLong}, "grants": {rowGrants, skipRecords}, "objections": {rowObjections, skipRecords},
+		"restriction": {rowRestriction, skipText}, "ended_at": {rowEnded, skipLong}}
+	wantedOfGrant = map[string]wanted{"id": {grantID, skipText}, "version": {grantVersion, skipLong}, "state": {grantState, skipText},
+		"recipient": {grantRecipient, skipText}, "purpose": {grantPurpose, skipText}, "scopes": {grantScopes, skipTexts},
+		"valid_from": {grantFrom, skipLong}, "valid_to": {grantTo, skipLong}, "given_at": {grantGiven, skipLong}}
+	wantedOfObjection = map[string]wanted{"subscription": {objectionSubscription, skipText}}
+)
+
+// ConsentScan makes the scan of a record's newest schema; nil when the schema is not of the shape that it reads, and before
+// Bind. It is for records of Consents.
+func (r *Record[T]) ConsentScan() *ConsentScan {
+	r.mu.RLock()
+	id, registry := r.id, r.registry
+	r.mu.RUnlock()
+	if registry == nil {
+		return nil
+	}
+	schema, ok := registry.Cached(id)
+	if !ok {
+		return nil
+	}
+	scan := &ConsentScan{ID: id}
+	if !scan.row.compile(schema.root, wantedOfRow) || !scan.grant.compile(schema.root.field("grants").typ.items, wantedOfGrant) ||
+		!scan.objection.compile(schema.root.field("objections").typ.items, wantedOfObjection) {
+		return nil
+	}
+	return scan
+}
+
+// compile lists a record's fields; false when one that is wanted is missing, or one has a type that is not passed here.
+func (s *consentSteps) compile(n *node, want map[string]wanted) bool {
+	found := 0
+	for _, f := range n.fields {
+		shape, ok := consentShape(f.typ)
+		w, is := want[f.name]
+		switch {
+		case !ok, is && w.shape != shape, !is && shape == skipRecords:
+			return false
+		case is:
+			*s = append(*s, w.step)
+			found++
+		default:
+			*s = append(*s, shape)
+		}
+	}
+	return found == len(want)
+}
+
+func consentShape(n *node) (step consentStep, ok bool) {
+	switch {
+	case n.kind == kindLong:
+		return skipLong, true
+	case n.kind == kindString:
+		return skipText, true
+	case n.kind != kindArray:
+		return 0, false
+	case n.items.kind == kindLong:
+		return skipLongs, true
+	case n.items.kind == kindString:
+		return skipTexts, true
+	}
+	return skipRecords, n.items.kind == kindRecord
+}
+
+// Scan reads a body into c, whose slices it uses again: version, restriction and end, of each grant its id, version, state,
+// recipient, purpose, scopes and times, of each objection its subscription. Texts are the body's own bytes. c
+// is for Scan alone, from one call to the next. What Scan reads, Decode reads and finds the same in it; false says that it
+// is for Decode to tell, and c means nothing then.
+func (s *ConsentScan) Scan(body []byte, c *Consents) bool {
+	r := scanner{rest: body}
+	for _, step := range s.row {
+		switch step {
+		case rowVersion:
+			c.Version = r.long()
+		case rowRestriction:
+			c.Restriction = r.text()
+		case rowEnded:
+			c.EndedAt = r.long()
+		case rowGrants:
+			c.Grants = c.Grants[:0]
+			for n := r.block(); n > 0; n = r.block() {
+				for ; n > 0 && !r.bad; n-- {
+					if len(c.Grants) == cap(c.Grants) {
+						c.Grants = append(c.Grants, Grant{})
+					} else {
+						c.Grants = c.Grants[:len(c.Grants)+1] // with the slice that its scopes had
+					}
+					s.scanGrant(&r, &c.Grants[len(c.Grants)-1])
+				}
+			}
+		case rowObjections:
+			c.Objections = c.Objections[:0]
+			for n := r.block(); n > 0; n = r.block() {
+				for ; n > 0 && !r.bad; n-- {
+					c.Objections = append(c.Objections, Objection{})
+					s.scanObjection(&r, &c.Objections[len(c.Objections)-1])
+				}
+			}
+		default:
+			r.skip(step)
+		}
+	}
+	return !r.bad && len(r.rest) == 0
+}
+
+func (s *ConsentScan) scanGrant(r *scanner, g *Grant) {
+	for _, step := range s.grant {
+		switch step {
+		case grantID:
+			g.ID = r.text()
+		case grantVersion:
+			g.Version = r.long()
+		case grantState:
+			g.State = r.text()
+		case grantRecipient:
+			g.Recipient = r.text()
+		case grantPurpose:
+			g.Purpose = r.text()
+		case grantScopes:
+			g.Scopes = g.Scopes[:0]
+			for n := r.block(); n > 0; n = r.block() {
+				for ; n > 0 && !r.bad; n-- {
+					g.Scopes = append(g.Scopes, r.text())
+				}
+			}
+		case grantFrom:
+			g.ValidFrom = r.long()
+		case grantTo:
+			g.ValidTo = r.long()
+		case grantGiven:
+			g.GivenAt = r.long()
+		default:
+			r.skip(step)
+		}
+	}
+}
+
+func (s *ConsentScan) scanObjection(r *scanner, o *Objection) {
+	for _, step := range s.objection {
+		if step == objectionSubscription {
+			o.Subscription = r.text()
+		} else {
+			r.skip(step)
+		}
+	}
+}
+
+// scanner reads what any writer of ours makes: shortest varints, blocks without a size. Whatever else Avro allows is bad.
+type scanner struct {
+	rest []byte
+	bad  bool
+}
+
+func (r *scanner) fail() { r.bad, r.rest = true, nil }
+
+func (r *scanner) long() int64 {
+	var v uint64
+	for i, b := range r.rest {
+		v |= uint64(b&0x7f) << (7 * i)
+		if b < 0x80 {
+			if i > 0 && b == 0 {
+				break
+			}
+			r.rest = r.rest[i+1:]
+			return int64(v>>1) ^ -int64(v&1)
+		}
+		if i == 8 { // 63 bits
+			break
+		}
+	}
+	r.fail()
+	return 0
+}
+
+// length is a number of bytes that are there.
+func (r *scanner) length() int {
+	if n := r.long(); n >= 0 && n <= int64(len(r.rest)) {
+		return int(n)
+	}
+	r.fail()
+	return 0
+}
+
+// block is the number of items that follow, each of a byte at least; 0 ends an array.
+func (r *scanner) block() int { return r.length() }
+
+func (r *scanner) text() string {
+	n := r.length()
+	b := r.rest[:n]
+	r.rest = r.rest[n:]
+	return unsafe.String(unsafe.SliceData(b), n) // the body's bytes, as Scan says
+}
+
+func (r *scanner) skip(step consentStep) {
+	switch step {
+	case skipLong:
+		r.long()
+	case skipText:
+		r.rest = r.rest[r.length():]
+	default:
+		for n := r.block(); n > 0; n = r.block() {
+			for ; n > 0 && !r.bad; n-- {
+				if step == skipLongs {
+					r.long()
+				} else {
+					r.rest = r.rest[r.length():]
+				}
+			}
+		}
+	}
+}

@@ -38,7 +38,7 @@ func recoveryVsLevelDB(ctx context.Context, c Config) (Result, error) {
 	c.Say(fmt.Sprintf("%d rows of %d bytes on average", c.Events, bytes/c.Events))
 	last := recoveryKey(c.Events - 1)
 	return c.compare("recovery_vs_leveldb", "s",
-		func(int) (float64, error) { return recoverOurs(ctx, conn, table, last) },
+		func(int) (float64, error) { return c.recoverOurs(ctx, conn, table, last) },
 		func(int) (float64, error) { return recoverTheirs(ctx, c.Brokers, table, last) })
 }
 
@@ -92,12 +92,16 @@ func fill(ctx context.Context, cl *kgo.Client, table string, n int) (total int, 
 	return total, errors.Join(err, refused)
 }
 
-func recoverOurs(ctx context.Context, conn kafka.Connection, table, last string) (float64, error) {
+func (c *Config) recoverOurs(ctx context.Context, conn kafka.Connection, table, last string) (float64, error) {
+	stopProfile, err := c.profile()
+	if err != nil {
+		return 0, err
+	}
 	runtime.GC()
 	began := time.Now()
 	var took time.Duration
-	err := recovered(ctx, conn, table, last, func() { took = time.Since(began) })
-	return took.Seconds(), err
+	err = recovered(ctx, conn, table, last, func() { took = time.Since(began) })
+	return took.Seconds(), errors.Join(err, stopProfile())
 }
 
 // recovered reads a table from nothing, as a router does (packed), and calls then while all of it is held.

@@ -2,51 +2,59 @@
 
 package e2e
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
-// chaosModel says what must have been decided. It knows three things of the small world: the agency gets every event by law, the
-// insurer none, and the post exactly those that are decided while the subject's grant and the trust in the post both hold.
+// chaosModel says what must have been decided. A subscription needs some things to hold and others (with a !) not to; commands
+// change what holds: a person's grant, an objection, the trust in an organisation, a law.
 type chaosModel struct {
-	changes map[string][]chaosChange // by what is changed: a person's grant, or trust in the post
-	events  map[string]chaosEvent    // by life event id
+	changes       map[string][]chaosChange // by thing
+	events        map[string]*chaosEvent   // by life event id
+	subscriptions []string                 // all that were ever asked for
 }
 
 // chaosChange is one command. Between when it was sent and when it was acknowledged, both states are lawful.
 type chaosChange struct {
 	holds       bool
+	until       time.Time // by the clock of whoever decides; zero: no end
 	sent, acked time.Time // acked is zero while it was not
 }
 
-// chaosEvent is one published event, which may have been published several times.
-type chaosEvent struct {
-	id, who string
-	number  int
-	at      time.Time // of its last acceptance
-}
-
-// lawful says in which states a thing may be taken to be at a moment.
-func (m *chaosModel) lawful(key string, at time.Time) (holds, not bool) {
+// lawful says in which states a thing may be taken to be at a moment, by someone with that clock.
+func (m *chaosModel) lawful(thing string, at, clock time.Time) (holds, not bool) {
 	not = true
-	for _, c := range m.changes[key] {
+	for _, c := range m.changes[thing] {
+		is := c.holds && (c.until.IsZero() || clock.Before(c.until))
 		switch {
 		case !c.acked.IsZero() && !at.Before(c.acked):
-			holds, not = c.holds, !c.holds
+			holds, not = is, !is
 		case !at.Before(c.sent.Truncate(time.Millisecond)):
-			holds, not = holds || c.holds, not || !c.holds
+			holds, not = holds || is, not || !is
 		}
 	}
 	return holds, not
 }
 
-// verdict says whether a permit and a denial are lawful for a subscription, when an event about someone is decided.
-func (m *chaosModel) verdict(subscription, who string, at time.Time) (permit, deny bool) {
+// verdict says whether a permit, a denial and no verdict at all are lawful for a subscription when someone's event is decided.
+func (m *chaosModel) verdict(subscription, who string, at, clock time.Time) (permit, deny, none bool) {
+	needs := []string{"active " + subscription, "trust " + post, "!restriction " + who, "!objection " + subscription + " " + who, "grant " + who}
 	switch subscription {
 	case agencySub:
-		return true, false
-	case postSub:
-		granted, refused := m.lawful(who, at)
-		trusted, suspended := m.lawful(post, at)
-		return granted && trusted, refused || suspended
+		needs = []string{"active " + agencySub, "trust " + agency, "!restriction " + who, "law"}
+	case insurerSub:
+		needs = []string{"grant to the insurer"} // which nobody gives
 	}
-	return false, true
+	permit = true
+	for _, need := range needs {
+		thing, negated := strings.CutPrefix(need, "!")
+		holds, not := m.lawful(thing, at, clock)
+		if negated {
+			holds, not = not, holds
+		}
+		permit, deny = permit && holds, deny || not
+	}
+	_, none = m.lawful("there "+subscription, at, clock)
+	return permit, deny, none
 }

@@ -14,13 +14,14 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 )
 
-// chaosLink is one machine's way to the brokers and the registry, which can be cut.
+// chaosLink is one machine's way to the brokers and the registry, which can be cut; that to the registry alone too.
 type chaosLink struct {
 	net *kfake.VirtualNetwork
 
-	mu    sync.Mutex
-	cut   bool
-	wires map[*chaosWire]struct{}
+	mu           sync.Mutex
+	cut          bool
+	unregistered bool
+	wires        map[*chaosWire]struct{}
 }
 
 type chaosWire struct {
@@ -38,6 +39,18 @@ func (l *chaosLink) isCut() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.cut
+}
+
+func (l *chaosLink) setRegistry(cut bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.unregistered = cut
+}
+
+func (l *chaosLink) hasRegistry() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return !l.cut && !l.unregistered
 }
 
 func (l *chaosLink) set(cut bool) {
@@ -93,7 +106,7 @@ type chaosRegistry struct {
 }
 
 func (r chaosRegistry) RoundTrip(req *http.Request) (*http.Response, error) {
-	if r.link.isCut() {
+	if !r.link.hasRegistry() {
 		return nil, errLinkCut
 	}
 	if req.Body == nil {

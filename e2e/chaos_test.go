@@ -3,67 +3,26 @@
 package e2e
 
 import (
+	"bytes"
 	"context"
 	"fmt"
-	"log/slog"
-	"math/rand/v2"
+	"maps"
 	"os"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"civicbus/codecs"
-	"civicbus/internal/admission"
-	"civicbus/internal/app"
-	"civicbus/internal/embedded"
 	"civicbus/internal/flaw"
 	"civicbus/internal/kafka"
 	"civicbus/topology"
-
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/twmb/franz-go/pkg/kerr"
-	"github.com/twmb/franz-go/pkg/kfake"
-	"github.com/twmb/franz-go/pkg/kgo"
-	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 const (
 	chaosPeople = 8
 	chaosStuck  = 30 * time.Second // how old an undecided event may be while nothing is broken
 )
-
-// chaosRun is the whole bus in virtual time: nodes with every group, a calm door, and what is noted of them.
-type chaosRun struct {
-	b        *bus
-	rng      *rand.Rand
-	net      *kfake.VirtualNetwork
-	kafka    *kfake.Cluster
-	registry chaosRegistry
-	nodes    []*chaosNode
-	gone     []*chaosNode
-	door     *app.Node
-	stop     context.CancelFunc
-	work     sync.WaitGroup
-	tally    map[string]int
-
-	mu    sync.Mutex
-	model chaosModel
-	wrong []string
-}
-
-type chaosNode struct {
-	id     string
-	link   *chaosLink
-	cancel context.CancelFunc
-	done   chan struct{}
-
-	mu   sync.Mutex
-	node *app.Node
-	held string // the table that its groups do not read; empty: none
-}
 
 type chaosResult struct {
 	wrong, dump string
@@ -79,11 +38,12 @@ func chaosNumber(name string, otherwise int) int {
 	return otherwise
 }
 
+// breach notes what must not be.
 func (c *chaosRun) breach(format string, args ...any) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.wrong) < 20 {
-		c.wrong = append(c.wrong, fmt.Sprintf(format, args...))
+		c.wrong = append(c.wrong, fmt.Sprintf("%s: ", time.Since(c.began).Round(time.Millisecond))+fmt.Sprintf(format, args...))
 	}
 }
 
@@ -93,20 +53,21 @@ func (c *chaosRun) broken() bool {
 	return len(c.wrong) > 0
 }
 
-// runChaos plants a flaw once the world is set up, and strikes so many times.
-func runChaos(t *testing.T, seed uint64, strikes int, planted flaw.Flaw) (res chaosResult) {
+// runChaos plants a flaw once the world is set up, and strikes. It ends at the first breach.
+func runChaos(t *testing.T, p chaosPlan) (res chaosResult) {
 	synctest.Test(t, func(t *testing.T) {
 		time.Sleep(time.Until(time.Date(2026, 9, 1, 8, 0, 0, 0, time.UTC))) // a bubble begins in 2000, before the example world's certificates
-		began := time.Now()
-		c := startChaos(t, seed)
-		flaw.Plant(planted)
+		c := startChaos(t, p)
+		flaw.Plant(p.planted)
 		defer flaw.Plant(flaw.None)
 		ctx, stop := context.WithCancel(context.Background())
 		c.stop = stop
-		c.work.Add(2)
-		go c.publish(ctx, seed)
-		go c.command(ctx, seed)
-		for i := 0; i < strikes && !c.broken(); i++ {
+		c.work.Add(4)
+		go c.publish(ctx)
+		go c.write(ctx)
+		go c.command(ctx, 3, c.person)
+		go c.command(ctx, 6, c.authority)
+		for i := 0; i < p.strikes && !c.broken(); i++ {
 			if i%6 == 5 {
 				c.calm(fmt.Sprintf("after %d strikes", i))
 				continue
@@ -125,7 +86,7 @@ func runChaos(t *testing.T, seed uint64, strikes int, planted flaw.Flaw) (res ch
 		if !c.broken() {
 			c.check()
 		}
-		res = chaosResult{wrong: strings.Join(c.wrong, "\n"), virtual: time.Since(began), events: len(c.model.events), tally: c.tally}
+		res = chaosResult{wrong: strings.Join(c.wrong, "\n"), virtual: time.Since(c.began), events: len(c.model.events), tally: c.tally}
 		if res.wrong != "" {
 			res.dump = c.dump()
 		}
@@ -133,240 +94,164 @@ func runChaos(t *testing.T, seed uint64, strikes int, planted flaw.Flaw) (res ch
 	return res
 }
 
-func startChaos(t *testing.T, seed uint64) *chaosRun {
-	c := &chaosRun{rng: rand.New(rand.NewPCG(seed, 1)), net: &kfake.VirtualNetwork{}, tally: map[string]int{},
-		model: chaosModel{changes: map[string][]chaosChange{}, events: map[string]chaosEvent{}}}
-	b := &bus{t: t, root: t, nodes: map[string]*node{}, log: &logBuffer{}}
-	c.b = b
-	var err error
-	c.kafka, err = kfake.NewCluster(kfake.NumBrokers(1), kfake.Ports(20000), kfake.ListenFn(c.net.Listen), kfake.GroupMinSessionTimeout(time.Second),
-		kfake.BrokerConfigs(map[string]string{"min.insync.replicas": "1", "default.replication.factor": "1"}))
-	b.must(err)
-	t.Cleanup(c.shutDown)
-	still := newLink(c.net)
-	c.registry = chaosRegistry{still, embedded.RegistryHandler()}
-	b.cfg = app.Config{BusKey: []byte("a bus key for tests, of 32 bytes or more"), AuditKey: []byte("an audit key for tests, of 32 bytes or more"), LeaseAge: time.Second, Session: 6 * time.Second,
-		Shape: topology.Shape{Partitions: 2}, Replicas: 1, Logger: slog.New(slog.NewTextHandler(b.log, &slog.HandlerOptions{Level: slog.LevelWarn})),
-		Connection: kafka.Connection{Brokers: c.kafka.ListenAddrs(), Options: []kgo.Opt{kgo.Dialer(still.dial)}},
-		Registry:   codecs.RegistryConfig{URL: "http://registry", Transport: c.registry}}
-	b.connect()
-	for i := range 2 {
-		c.nodes = append(c.nodes, c.boot("n"+strconv.Itoa(i)))
+// undecided is the age of the oldest event that has no decision yet, and its id.
+func (c *chaosRun) undecided() (age time.Duration, id string) {
+	done := map[string]bool{}
+	for _, d := range c.b.decisions.all() {
+		done[d.LifeEventID] = done[d.LifeEventID] || d.Kind == "router"
 	}
-	door := b.run("door", app.PartKeepers)
-	c.door = door.Node
-	b.smallWorld()
-	now := time.Now()
-	c.model.changes[post] = []chaosChange{{true, now, now}}
-	return c
-}
-
-// boot starts a process from nothing; it tries until it is connected.
-func (c *chaosRun) boot(id string) *chaosNode {
-	ctx, cancel := context.WithCancel(context.Background())
-	n := &chaosNode{id: id, link: newLink(c.net), cancel: cancel, done: make(chan struct{})}
-	cfg := c.b.cfg
-	cfg.Connection.Options = []kgo.Opt{kgo.Dialer(n.link.dial)}
-	cfg.Registry.Transport = chaosRegistry{n.link, c.registry.handler}
-	cfg.Instance, cfg.Metrics = id, prometheus.NewRegistry()
-	for _, g := range topology.Groups {
-		cfg.Parts = append(cfg.Parts, g.Name)
-	}
-	cfg.HoldTable = func(_, topic string, _ int32) bool {
-		n.mu.Lock()
-		defer n.mu.Unlock()
-		return n.held == topic
-	}
-	go func() {
-		defer close(n.done)
-		for ctx.Err() == nil {
-			node, err := app.Connect(ctx, cfg)
-			if err != nil {
-				c.b.pass(time.Second)
-				continue
-			}
-			n.mu.Lock()
-			n.node = node
-			n.mu.Unlock()
-			_ = node.Run(ctx) // what ended it is in the log, and the loop starts it again
-		}
-	}()
-	return n
-}
-
-func (n *chaosNode) hold(table string) {
-	n.mu.Lock()
-	n.held = table
-	n.mu.Unlock()
-}
-
-// publish publishes moves one after another, each until it is accepted and sometimes once more.
-func (c *chaosRun) publish(ctx context.Context, seed uint64) {
-	defer c.work.Done()
-	rng := rand.New(rand.NewPCG(seed, 2))
-	p, err := c.door.Publisher()
-	if err != nil {
-		c.breach("publish: %v", err)
-		return
-	}
-	defer p.Close()
-	for n := 1; ctx.Err() == nil; n++ {
-		c.b.pass(time.Duration(50+rng.IntN(500)) * time.Millisecond)
-		e := chaosEvent{id: "move-" + strconv.Itoa(n), who: person(rng.IntN(chaosPeople)), number: n}
-		life := c.b.keys.LifeEvent(registerSite, e.id)
-		for again := rng.IntN(5) == 0; ; {
-			for in, err := range admission.ReadEvents(strings.NewReader(string(moved(e.id, e.who, strconv.Itoa(n)))), register) {
-				if err != nil {
-					c.breach("read event: %v", err)
-					return
-				}
-				a := p.Publish(context.Background(), register, []*admission.Input{in})[0]
-				if a.Status != admission.Accepted {
-					c.b.pass(200 * time.Millisecond)
-					continue
-				}
-				e.at = time.Now()
-				c.mu.Lock()
-				c.model.events[life] = e
-				c.mu.Unlock()
-			}
-			if e.at.IsZero() {
-				continue
-			}
-			if !again {
-				break
-			}
-			again = false
-		}
-	}
-}
-
-// command grants, withdraws, suspends and resumes, one command after another, and notes when each was acknowledged.
-func (c *chaosRun) command(ctx context.Context, seed uint64) {
-	defer c.work.Done()
-	rng := rand.New(rand.NewPCG(seed, 3))
-	for ctx.Err() == nil {
-		c.b.pass(time.Duration(rng.IntN(1500)) * time.Millisecond)
-		key := person(rng.IntN(chaosPeople))
-		if rng.IntN(4) == 0 {
-			key = post
-		}
-		holds := true
-		c.mu.Lock()
-		if all := c.model.changes[key]; len(all) > 0 {
-			holds = !all[len(all)-1].holds
-		}
-		at := len(c.model.changes[key])
-		c.model.changes[key] = append(c.model.changes[key], chaosChange{holds: holds, sent: time.Now()})
-		c.mu.Unlock()
-		o := c.send(key, holds, at)
-		var version int64
-		if !c.until(4*time.Minute, func() bool {
-			r, ok := c.b.results.find(func(_ string, r *codecs.CommandResult) bool { return r.CommandID == o.id })
-			if ok && r.Status != "accepted" {
-				c.breach("%s was refused: %s", o.what, r.Reason)
-			}
-			version = r.Version
-			return ok && c.b.tables.version(o.table, o.key) >= version
-		}) {
-			c.breach("%s is not in effect after four minutes", o.what)
-			return
-		}
-		time.Sleep(c.b.cfg.LeaseAge)
-		c.acknowledge(key, at)
-	}
-}
-
-func (c *chaosRun) acknowledge(key string, at int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if h := &c.model.changes[key][at]; h.acked.IsZero() {
-		h.acked = time.Now()
-	}
-}
-
-// send grants under an id of its own each time: one that was withdrawn is not given again.
-func (c *chaosRun) send(key string, holds bool, n int) *order {
-	switch {
-	case key == post && holds:
-		return c.b.trust("resume", codecs.Organisation{ID: post})
-	case key == post:
-		return c.b.trust("suspend", codecs.Organisation{ID: post})
-	case holds:
-		return c.b.consent(c.b.subjectOf(key), codecs.ConsentCommand{Kind: "grant", Grant: codecs.Grant{ID: "g" + strconv.Itoa(n), Recipient: post, Purpose: postPurpose,
-			Scopes: []string{"contact-address"}, Notice: "https://posti.fi/privacy", Language: "fi", Method: "posti.fi"}})
-	}
-	return c.b.consent(c.b.subjectOf(key), codecs.ConsentCommand{Kind: "withdraw", Grant: codecs.Grant{Recipient: post, Purpose: postPurpose}})
-}
-
-func (c *chaosRun) until(most time.Duration, ok func() bool) bool {
-	for deadline := time.Now().Add(most); !ok(); time.Sleep(50 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			return false
+	for life, e := range c.model.events {
+		if a := time.Since(e.at); !done[life] && a > age {
+			age, id = a, e.id
 		}
 	}
-	return true
+	return age, id
 }
 
-// strike is one fault.
-func (c *chaosRun) strike() {
-	i := c.rng.IntN(len(c.nodes))
-	n := c.nodes[i]
-	switch x := c.rng.IntN(10); {
-	case x < 3: // a machine dies; its process may run on for a while
-		c.tally["kill"]++
-		n.link.set(true)
-		time.Sleep(time.Duration(c.rng.Int64N(int64(8 * time.Second))))
-		n.cancel()
-		c.gone = append(c.gone, n)
-		c.nodes[i] = c.boot(n.id)
-	case x < 4: // an orderly restart
-		c.tally["stop"]++
-		n.cancel()
-		<-n.done
-		c.nodes[i] = c.boot(n.id)
-	case x < 6:
-		c.tally["cut"]++
-		n.link.set(true)
-		time.Sleep(time.Duration(c.rng.Int64N(int64(15 * time.Second))))
-		n.link.set(false)
-	case x < 8:
-		c.tally["hold"]++
-		n.hold([]string{"consent-table", "trust-table"}[c.rng.IntN(2)])
-		time.Sleep(time.Duration(c.rng.Int64N(int64(6 * time.Second))))
-		n.hold("")
-	default:
-		c.inject()
+// calm leaves the bus alone until it has caught up: nothing may be stuck then.
+func (c *chaosRun) calm(when string) {
+	c.heal()
+	waiting := map[string]int{}
+	for began := time.Now(); time.Since(began) < 2*time.Minute; {
+		time.Sleep(5 * time.Second)
+		c.unstick(waiting)
+		if age, _ := c.undecided(); age < 5*time.Second || c.broken() {
+			return
+		}
+	}
+	if age, id := c.undecided(); age > chaosStuck {
+		c.breach("%s: two minutes after the last fault %s is undecided since %s", when, id, age)
 	}
 }
 
-// inject makes the broker answer some requests with errors that real brokers give.
-func (c *chaosRun) inject() {
-	c.tally["fault"]++
-	coordinator := []*kerr.Error{kerr.CoordinatorNotAvailable, kerr.NotCoordinator}
-	kinds := []struct {
-		key  kmsg.Key
-		errs []*kerr.Error
-		top  bool
-	}{
-		{kmsg.Produce, []*kerr.Error{kerr.NotLeaderForPartition, kerr.RequestTimedOut}, false},
-		{kmsg.Fetch, []*kerr.Error{kerr.NotLeaderForPartition}, false},
-		{kmsg.TxnOffsetCommit, append(coordinator, kerr.UnknownServerError), false},
-		{kmsg.EndTxn, append(coordinator, kerr.ConcurrentTransactions, kerr.UnknownServerError), true},
-		{kmsg.Heartbeat, append(coordinator, kerr.RebalanceInProgress), true},
-		{kmsg.OffsetFetch, append(coordinator, kerr.UnstableOffsetCommit), false},
-		{kmsg.FindCoordinator, coordinator, false},
-		{kmsg.AddPartitionsToTxn, append(coordinator, kerr.ConcurrentTransactions), false},
-		{kmsg.AddOffsetsToTxn, append(coordinator, kerr.ConcurrentTransactions), true},
-		{kmsg.InitProducerID, append(coordinator, kerr.ConcurrentTransactions), true},
-		{kmsg.JoinGroup, coordinator, true},
-		{kmsg.SyncGroup, append(coordinator, kerr.RebalanceInProgress), true},
-		{kmsg.ListOffsets, []*kerr.Error{kerr.NotLeaderForPartition}, false},
+// chaosGroups are the consumer groups of a node.
+func chaosGroups() []string {
+	all := []string{"relay"}
+	for _, g := range topology.Groups {
+		all = append(all, g.Name)
 	}
-	k := kinds[c.rng.IntN(len(kinds))]
-	f := kfake.Fault{Keys: []kmsg.Key{k.key}, Err: k.errs[c.rng.IntN(len(k.errs))], Count: 1 + c.rng.IntN(8), TopLevel: k.top}
-	if k.key == kmsg.Produce { // what the harness itself writes is not what is tried
-		f.Topic = []string{"audit-decisions", "consent-table", "profile-table", "audit-log"}[c.rng.IntN(4)]
+	return all
+}
+
+// unstick ends a rebalance that kfake, unlike Kafka, can put off for ever: everyone is made to leave, and who lives joins anew.
+func (c *chaosRun) unstick(waiting map[string]int) {
+	for _, g := range chaosGroups() {
+		info := c.kafka.GroupInfo(g)
+		if info == nil || info.State != "PreparingRebalance" {
+			waiting[g] = 0
+			continue
+		}
+		if waiting[g]++; waiting[g] < 8 {
+			continue
+		}
+		waiting[g] = 0
+		c.tally["unstick"]++
+		for _, n := range c.nodes {
+			_ = kafka.Leave(context.Background(), c.b.cfg.Connection, g, n.id)
+		}
 	}
-	c.kafka.Fault(f)
+}
+
+// settle waits until every event is decided and no group has anything left to handle.
+func (c *chaosRun) settle() {
+	waiting := map[string]int{}
+	left := ""
+	for range 36 {
+		time.Sleep(5 * time.Second)
+		c.unstick(waiting)
+		lags, err := c.operator.Lag(context.Background())
+		if left = ""; err != nil {
+			left = err.Error()
+		}
+		for _, l := range lags {
+			if l.Records > 0 {
+				left += fmt.Sprintf(" %s has %d records of %s/%d left, from %d on;", l.Group, l.Records, l.Topic, l.Partition, l.Committed)
+			}
+		}
+		if age, _ := c.undecided(); age == 0 && left == "" {
+			return
+		}
+	}
+	if age, id := c.undecided(); age > 0 {
+		c.breach("LOST at the end: %s is undecided since %s", id, age)
+	}
+	if left != "" {
+		c.breach("STUCK at the end:%s", left)
+	}
+}
+
+// dump is what one wants to know of a failed run.
+func (c *chaosRun) dump() string {
+	var s strings.Builder
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	fmt.Fprintf(&s, "plan %+v\n", c.chaosPlan)
+	for _, name := range chaosGroups() {
+		offsets, err := c.b.admin.FetchOffsets(ctx, name)
+		fmt.Fprintf(&s, "group %s (error %v) %+v\n", name, err, c.kafka.GroupInfo(name))
+		topics := []string{topology.InboxTopicName(register)}
+		if g, ok := topology.GroupByName(name); ok {
+			topics = nil
+			for _, in := range g.Consumes() {
+				topics = append(topics, in.Name)
+			}
+		}
+		for _, topic := range topics {
+			for p := range c.b.cfg.Shape.Partitions {
+				committed, _ := offsets.Lookup(topic, p)
+				if i := c.kafka.PartitionInfo(topic, p); i != nil {
+					fmt.Fprintf(&s, "  %s/%d committed %d %+v\n", topic, p, committed.At, *i)
+				}
+			}
+		}
+	}
+	transactions, err := c.b.admin.ListTransactions(ctx, nil, nil)
+	fmt.Fprintf(&s, "transactions %v (error %v)\n", transactions, err)
+	for _, n := range c.nodes {
+		n.mu.Lock()
+		if n.node != nil {
+			fmt.Fprintf(&s, "%s %+v\n", n.id, n.node.Status())
+		}
+		n.mu.Unlock()
+	}
+	return s.String() + c.b.log.tail(100_000)
+}
+
+// TestChaos lets chaos loose on the whole bus: CIVICBUS_CHAOS_RUNS seeds from CIVICBUS_CHAOS_SEED on, CIVICBUS_CHAOS_EVENTS
+// strikes each. What is known of a failed run is written to CIVICBUS_CHAOS_DUMP, if that names a directory.
+func TestChaos(t *testing.T) {
+	seed, runs := chaosNumber("CIVICBUS_CHAOS_SEED", 1), chaosNumber("CIVICBUS_CHAOS_RUNS", 2)
+	total := chaosResult{tally: map[string]int{}}
+	for s := seed; s < seed+runs; s++ {
+		began := time.Now()
+		res := runChaos(t, newChaosPlan(uint64(s), chaosNumber("CIVICBUS_CHAOS_EVENTS", 18), flaw.None))
+		t.Logf("seed %d: %s of virtual time in %s, %d events, %v", s, res.virtual.Round(time.Second), time.Since(began).Round(time.Millisecond), res.events, res.tally)
+		total.virtual, total.events = total.virtual+res.virtual, total.events+res.events
+		for what, n := range maps.All(res.tally) {
+			total.tally[what] += n
+		}
+		if res.wrong == "" {
+			continue
+		}
+		t.Errorf("seed %d:\n%s", s, res.wrong)
+		if dir := os.Getenv("CIVICBUS_CHAOS_DUMP"); dir != "" {
+			if err := os.WriteFile(fmt.Sprintf("%s/bus-%d.txt", dir, s), []byte(res.wrong+"\n"+res.dump), 0o600); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	t.Logf("all: %s of virtual time, %d events, %v", total.virtual.Round(time.Second), total.events, total.tally)
+}
+
+// TestChaosModelIsSmall keeps the model readable: at most 60 lines.
+func TestChaosModelIsSmall(t *testing.T) {
+	text, err := os.ReadFile("chaos_model_test.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := bytes.Count(text, []byte("\n")); n > 60 {
+		t.Errorf("the model has %d lines", n)
+	}
 }

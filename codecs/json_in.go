@@ -47,10 +47,10 @@ func (s *Schema) FromJSON(data []byte) (body []byte, faults []Fault) {
 	if err != nil {
 		return nil, []Fault{{Field: "data", Reason: reasonJSON, Text: "one whole JSON value"}}
 	}
-	r := jsonReader{steps: 100_000 + 64*len(data)}
-	r.value(s.root, v, "data", 0)
+	r := jsonReader{steps: 1<<20 + 4*len(data)}
+	r.value(s.root, v, nil, 0)
 	if r.steps < 0 {
-		return nil, []Fault{{Field: "data", Reason: reasonAmbiguous, Text: "fewer records in unions within unions: too many ways to read it"}}
+		return nil, []Fault{{Field: "data", Reason: reasonAmbiguous, Text: "fewer unions within unions, absent fields and digits: it takes too many steps"}}
 	}
 	if len(r.faults) > 0 {
 		return nil, r.faults
@@ -61,23 +61,46 @@ func (s *Schema) FromJSON(data []byte) (body []byte, faults []Fault) {
 	return r.dst, nil
 }
 
-// jsonReader encodes a JSON value; what it finds wrong it notes and goes on.
+// jsonPlace is where a value stands. Its text is made for a fault alone: to make it for every value would take the square of the
+// bytes of data that nests.
+type jsonPlace struct {
+	above *jsonPlace // nil: the whole
+	name  string     // of a field; empty: an item
+	index int        // of an array's item; -1: a map's
+}
+
+func (p *jsonPlace) String() string {
+	switch {
+	case p == nil:
+		return "data"
+	case p.name != "":
+		return p.above.String() + "." + p.name
+	case p.index < 0:
+		return p.above.String() + string(intoValues)
+	}
+	return p.above.String() + "[" + strconv.Itoa(p.index) + "]"
+}
+
+// jsonReader encodes a JSON value; what it finds wrong it notes and goes on, until it has MaxFaults.
 type jsonReader struct {
 	dst    []byte
 	faults []Fault
-	steps  int  // left: unions of records in unions of records would else take time without end
+	steps  int  // left: unions of records in unions of records would else take time without end, absent fields and exponents much
 	strict bool // in a union that has another branch for such a value: refuse what this one would only nearly hold
 }
 
-func (r *jsonReader) fault(path, reason, text string) {
-	if len(r.faults) < MaxFaults {
-		r.faults = append(r.faults, Fault{Field: bounded(path), Reason: reason, Text: text})
+// full says that enough is wrong: what follows is not looked at.
+func (r *jsonReader) full() bool { return len(r.faults) >= MaxFaults }
+
+func (r *jsonReader) fault(at *jsonPlace, reason, text string) {
+	if !r.full() {
+		r.faults = append(r.faults, Fault{Field: bounded(at.String()), Reason: reason, Text: text})
 	}
 }
 
-func (r *jsonReader) value(n *node, v any, path string, depth int) {
+func (r *jsonReader) value(n *node, v any, path *jsonPlace, depth int) {
 	switch r.steps--; {
-	case r.steps < 0: // said once, at the end
+	case r.steps < 0, r.full(): // the first is said once, at the end
 		return
 	case depth > MaxDepth, len(r.dst) > MaxBodyBytes:
 		r.fault(path, reasonLimit, fmt.Sprintf("at most %d levels and %d bytes", MaxDepth, MaxBodyBytes))
@@ -106,7 +129,10 @@ func (r *jsonReader) value(n *node, v any, path string, depth int) {
 				return
 			}
 			r.dst = append(appendVarint(r.dst, int64(len(key))), key...)
-			r.value(n.items, o.values[i], path+string(intoValues), depth+1)
+			r.value(n.items, o.values[i], &jsonPlace{above: path, index: -1}, depth+1)
+			if r.full() {
+				return
+			}
 		}
 		r.end()
 	case kindArray:
@@ -117,7 +143,10 @@ func (r *jsonReader) value(n *node, v any, path string, depth int) {
 		}
 		r.dst = appendCount(r.dst, len(list))
 		for i, item := range list {
-			r.value(n.items, item, path+"["+strconv.Itoa(i)+"]", depth+1)
+			r.value(n.items, item, &jsonPlace{above: path, index: i}, depth+1)
+			if r.full() {
+				return
+			}
 		}
 		r.end()
 	default:
@@ -135,38 +164,46 @@ func appendCount(dst []byte, count int) []byte {
 
 func (r *jsonReader) end() { r.dst = append(r.dst, 0) }
 
-func (r *jsonReader) record(n *node, o *jsonObject, path string, depth int) {
-	seen := make(map[string]bool, len(o.keys))
-	for _, key := range o.keys {
-		switch {
-		case n.field(key) == nil:
-			r.fault(path, reasonUnknown, unknownText(n, key))
-		case seen[key]:
-			r.fault(path+"."+key, reasonDuplicate, "the field once")
+func (r *jsonReader) record(n *node, o *jsonObject, path *jsonPlace, depth int) {
+	r.steps -= len(n.fields) // which takes time even where the JSON has none of them
+	given := make(map[string]int, min(len(o.keys), len(n.fields)))
+	for i, key := range o.keys {
+		if r.full() {
+			return
 		}
-		seen[key] = true
+		if n.field(key) == nil {
+			r.fault(path, reasonUnknown, unknownText(n, key))
+		} else if _, twice := given[key]; twice {
+			r.fault(&jsonPlace{above: path, name: key}, reasonDuplicate, "the field once")
+		} else {
+			given[key] = i
+		}
 	}
 	for _, f := range n.fields {
-		at := path + "." + f.name
-		if v, ok := o.find(f.name); ok {
-			r.value(f.typ, v, at, depth+1)
+		if r.steps < 0 || r.full() {
+			return
+		}
+		if i, ok := given[f.name]; ok {
+			r.value(f.typ, o.values[i], &jsonPlace{above: path, name: f.name}, depth+1)
 			continue
 		}
-		if def, ok := f.props["default"]; ok {
+		null := f.typ.nullBranch()
+		def, ok := f.props["default"]
+		if ok && (def != nil || null < 0) {
 			out, err := appendDefault(r.dst, f.typ, def, depth+1)
 			if err != nil {
-				r.fault(at, reasonMissing, f.typ.wanted())
+				r.fault(&jsonPlace{above: path, name: f.name}, reasonMissing, f.typ.wanted())
 				continue
 			}
 			r.dst = out
 			continue
 		}
-		if null := f.typ.nullBranch(); null >= 0 {
+		if null >= 0 {
 			r.dst = appendVarint(r.dst, int64(null))
 			continue
 		}
 		if f.typ.kind != kindNull {
-			r.fault(at, reasonMissing, f.typ.wanted())
+			r.fault(&jsonPlace{above: path, name: f.name}, reasonMissing, f.typ.wanted())
 		}
 	}
 }
@@ -191,7 +228,7 @@ func unknownText(n *node, key string) string {
 
 // union tries the branches that such JSON can be, and keeps the first that takes it. When none does, the faults are
 // those of the branch that came closest.
-func (r *jsonReader) union(n *node, v any, path string, depth int) {
+func (r *jsonReader) union(n *node, v any, path *jsonPlace, depth int) {
 	var closest []Fault
 	tried, was, strict, begin := false, r.faults, r.strict, len(r.dst)
 	candidates := n.candidates(v)
@@ -211,11 +248,10 @@ func (r *jsonReader) union(n *node, v any, path string, depth int) {
 	}
 	r.dst = r.dst[:begin]
 	if !tried {
-		closest = []Fault{{Field: bounded(path), Reason: reasonType, Text: n.wanted()}}
+		r.fault(path, reasonType, n.wanted())
+		return
 	}
-	for _, f := range closest {
-		r.fault(f.Field, f.Reason, f.Text)
-	}
+	r.faults = append(r.faults, closest[:min(len(closest), MaxFaults-len(r.faults))]...)
 }
 
 // candidates lists the branches that a value's JSON type allows: whole numbers before floats, which take them too, and
@@ -329,7 +365,7 @@ func (n *node) wanted() string {
 }
 
 // scalar encodes what is neither composite nor a union.
-func (r *jsonReader) scalar(n *node, v any, path string) {
+func (r *jsonReader) scalar(n *node, v any, path *jsonPlace) {
 	if !n.takes(v) {
 		r.fault(path, reasonType, n.wanted())
 		return
@@ -456,6 +492,7 @@ func (r *jsonReader) bytes(n *node, v any) (reason string) {
 		if b, reason = n.parseDecimal(text); reason != "" {
 			return reason
 		}
+		r.steps -= 4 * min(len(b), maxDecimalBytes) // an exponent of three digits makes thousands of bytes
 	case n.logical == "uuid":
 		var ok bool
 		if b, ok = parseUUID(text); !ok {

@@ -1,6 +1,7 @@
 package codecs
 
 import (
+	"bytes"
 	"encoding/hex"
 	"math/big"
 	"strconv"
@@ -57,6 +58,9 @@ func (n *node) logicalText(v Value) (string, bool) {
 	case "date":
 		return timeText(v.Int*secondsPerDay, 0, layoutDate)
 	case "decimal":
+		if len(v.Bytes) > maxDecimalBytes {
+			return "", false
+		}
 		return decimalText(v.Bytes, n.scale), true
 	case "uuid":
 		if n.kind == kindFixed {
@@ -109,6 +113,10 @@ func floorDiv(a, b int64) int64 {
 	}
 	return q
 }
+
+// maxDecimalBytes bounds a decimal that is written as digits, which takes more than its length in time: it is room for more
+// than the 10,000 digits that a decimal may have here, and what is longer stands as its bytes.
+const maxDecimalBytes = 8 << 10
 
 // decimalText writes a big-endian two's complement number with its decimals.
 func decimalText(b []byte, scale int) string {
@@ -182,10 +190,8 @@ func (n *node) parseDecimal(text string) (b []byte, reason string) {
 	if unscaled.Sign() < 0 {
 		sign = 0xff
 	}
-	for len(b) < n.size {
-		b = append([]byte{sign}, b...)
-	}
-	return b, ""
+	padding := bytes.Repeat([]byte{sign}, n.size-len(b))
+	return append(padding, b...), ""
 }
 
 // twosComplement gives the shortest big-endian bytes of a number, at least one.

@@ -15,15 +15,6 @@ type jsonObject struct {
 	values []any
 }
 
-func (o *jsonObject) find(key string) (any, bool) {
-	for i, k := range o.keys {
-		if k == key {
-			return o.values[i], true
-		}
-	}
-	return nil, false
-}
-
 var errAfter = errors.New("text follows after the value")
 
 // parseJSON reads one JSON value: nil, bool, json.Number, string, []any or *jsonObject. The depth was checked before.

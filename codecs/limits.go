@@ -14,6 +14,7 @@ const (
 	MaxBlockItems     = 1 << 20  // items of one array or map
 	maxProgramOps     = 100_000  // compiled steps of one schema
 	maxAddressedPaths = 20_000   // of Schema.Leaves
+	maxAddressedBytes = 8 << 20  // of Schema.Leaves
 )
 
 // goavro reads counts and lengths as they come and allocates at once: five bytes that claim 2^31-1 items end the process.

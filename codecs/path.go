@@ -215,14 +215,15 @@ func distinct(nodes []*node) []*node {
 }
 
 // Leaves lists the path of every field, those of records and arrays included, in the schema's order, "data" first. A
-// recursive type is followed once; the list ends at 20,000 paths.
+// recursive type is followed once; the list ends at 20,000 paths, or where they take 8 MiB.
 func (s *Schema) Leaves() []string {
 	out := []string{"data"}
 	seen := map[string]bool{"data": true}
+	left := maxAddressedBytes
 	var visit func(n *node, path string, above []*node)
 	visit = func(n *node, path string, above []*node) {
 		for _, v := range n.values() {
-			if slices.Contains(above, v) || len(out) >= maxAddressedPaths || len(above) >= MaxPathSteps {
+			if slices.Contains(above, v) || len(out) >= maxAddressedPaths || left < 0 || len(above) >= MaxPathSteps {
 				continue
 			}
 			below := append(slices.Clone(above), v)
@@ -234,6 +235,9 @@ func (s *Schema) Leaves() []string {
 			case kindRecord:
 				for _, f := range v.fields {
 					p := path + "." + f.name
+					if left -= len(p); left < 0 {
+						return
+					}
 					if !seen[p] && len(out) < maxAddressedPaths {
 						seen[p] = true
 						out = append(out, p)

@@ -2,6 +2,7 @@ package admission
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -120,8 +121,15 @@ func (b *boundedReader) Read(p []byte) (int, error) {
 // it refuses an object-valued attribute, and panics on a data_base64 of one character.
 func fromJSON(raw []byte, organisation string) *Input {
 	in := &Input{Organisation: organisation, Attributes: map[string]string{}, raw: raw, rawType: structuredType}
-	var members map[string]json.RawMessage
-	if err := json.Unmarshal(raw, &members); err != nil || members == nil {
+	members, twice, err := readMembers(raw)
+	switch {
+	case errors.Is(err, errTooMany):
+		in.fault("attributes", TooManyAttributes, "at most 48 attributes, of 16 KiB together")
+		return in
+	case errors.Is(err, errTwice):
+		in.fault(printable(twice), DuplicateAttribute, "a member of the event stands twice")
+		return in
+	case err != nil:
 		in.fault("event", NotACloudEvent, "an event is a JSON object")
 		return in
 	}
@@ -132,6 +140,50 @@ func fromJSON(raw []byte, organisation string) *Input {
 	delete(members, "data_base64")
 	in.attributes(members)
 	return in
+}
+
+// maxMembers bounds what is read of a JSON object whose members are looked at one by one: above it, it is refused.
+const maxMembers = 2 * MaxAttributes
+
+var (
+	errNoObject = errors.New("no JSON object")
+	errTwice    = errors.New("a member stands twice")
+	errTooMany  = errors.New("too many members")
+)
+
+// readMembers reads one JSON object. A member that stands twice, whose name is returned, is an error: one of the two would be
+// passed over, and with it perhaps what narrows who gets the event.
+func readMembers(raw []byte) (members map[string]json.RawMessage, twice string, err error) {
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	if open, err := dec.Token(); err != nil || open != json.Delim('{') {
+		return nil, "", errNoObject
+	}
+	members = map[string]json.RawMessage{}
+	for dec.More() {
+		token, err := dec.Token()
+		name, ok := token.(string)
+		if err != nil || !ok {
+			return nil, "", errNoObject
+		}
+		if _, ok := members[name]; ok {
+			return nil, name, errTwice
+		}
+		if len(members) == maxMembers {
+			return nil, "", errTooMany
+		}
+		var value json.RawMessage
+		if err := dec.Decode(&value); err != nil {
+			return nil, "", errNoObject
+		}
+		members[name] = value
+	}
+	if _, err := dec.Token(); err != nil {
+		return nil, "", errNoObject
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return nil, "", errNoObject
+	}
+	return members, "", nil
 }
 
 func (in *Input) fault(field, reason, text string) {
@@ -145,9 +197,9 @@ func (in *Input) consent(raw json.RawMessage) {
 	if raw == nil || string(raw) == "null" {
 		return
 	}
-	var members map[string]json.RawMessage
-	if err := json.Unmarshal(raw, &members); err != nil {
-		in.fault("consent", InvalidList, "consent must be an object")
+	members, _, err := readMembers(raw)
+	if err != nil {
+		in.fault("consent", InvalidList, "consent must be an object of at most 96 members, each of which stands once")
 		return
 	}
 	listed, ok := members["authorizedSubscribers"]
@@ -298,12 +350,15 @@ func (in *Input) extension(name, text string) {
 	in.HasList, in.Authorized = true, list(text)
 }
 
-// list splits a comma list; the empty text is the empty list: nobody.
+// list splits a comma list; the empty text is the empty list: nobody. Of one that is too long it gives enough to see that.
 func list(text string) []string {
 	ids := []string{}
 	for id := range strings.SplitSeq(text, ",") {
 		if id = strings.TrimSpace(id); id != "" {
 			ids = append(ids, id)
+		}
+		if len(ids) > MaxAuthorized {
+			break
 		}
 	}
 	return ids

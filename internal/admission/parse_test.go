@@ -82,6 +82,14 @@ func TestReadEventsEndsAtWhatIsNoJSON(t *testing.T) {
 	}
 }
 
+func manyMembers(n int) string {
+	var all []string
+	for i := range n {
+		all = append(all, fmt.Sprintf(`"x%d":%d`, i, i))
+	}
+	return strings.Join(all, ",")
+}
+
 func TestJSONAttributes(t *testing.T) {
 	with := func(members string) string {
 		return strings.Replace(birthJSON, `"data":`, members+`,"data":`, 1)
@@ -105,6 +113,10 @@ func TestJSONAttributes(t *testing.T) {
 			return in.HasList && slices.Equal(in.Authorized, []string{"kela.fi", "vero.fi"})
 		}},
 		{"list twice", with(`"authorizedsubscribers":"kela.fi","consent":{"authorizedSubscribers":[]}`), []string{"authorizedsubscribers invalid_list"}, nil},
+		{"consent twice", with(`"consent":{"authorizedSubscribers":["kela.fi"]},"consent":{"authorizedSubscribers":["vero.fi"]}`), []string{"consent duplicate_attribute"}, nil},
+		{"list twice in consent", with(`"consent":{"authorizedSubscribers":[],"authorizedSubscribers":["vero.fi"]}`), []string{"consent invalid_list"}, nil},
+		{"attribute twice", with(`"note":"x","note":"x"`), []string{"note duplicate_attribute"}, nil},
+		{"too many", with(manyMembers(maxMembers)), []string{"attributes too_many_attributes"}, nil},
 		{"consent as text", with(`"consent":"yes"`), []string{"consent invalid_list"}, nil},
 		{"list as text", with(`"consent":{"authorizedSubscribers":"kela.fi"}`), []string{"consent.authorizedSubscribers invalid_list"}, nil},
 		{"null list", with(`"consent":{"authorizedSubscribers":null}`), []string{"consent.authorizedSubscribers invalid_list"}, nil},

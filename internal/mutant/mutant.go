@@ -12,6 +12,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
 	"slices"
@@ -146,4 +147,13 @@ func corpus(tb testing.TB, dir string) [][]byte {
 		out = append(out, []byte(input))
 	}
 	return out
+}
+
+// Allocates counts the bytes that f allocates, exactly, and those of whatever else runs meanwhile.
+func Allocates(f func()) uint64 {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	f()
+	runtime.ReadMemStats(&after)
+	return after.TotalAlloc - before.TotalAlloc
 }

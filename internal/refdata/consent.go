@@ -72,8 +72,11 @@ type consentDocument struct {
 // a national id of one country may be one of another. With any fault there are no consents, so that none can be printed by mistake.
 func ParseConsents(file []byte) ([]Consent, []codecs.Fault) {
 	docs, faults := documents(file)
-	consents := make([]Consent, 0, len(docs))
+	var consents []Consent
 	for _, doc := range docs {
+		if len(faults) >= codecs.MaxFaults {
+			break
+		}
 		var form consentDocument
 		faults = append(faults, doc.decode(&form)...)
 		subject, ok := ParseSubject(form.Subject)

@@ -41,8 +41,13 @@ type reader struct {
 	faults []codecs.Fault
 }
 
+// full says that enough is wrong: what follows is not looked at.
+func (r *reader) full() bool { return len(r.faults) >= codecs.MaxFaults }
+
 func (r *reader) wrong(at *yaml.Node, field, reason, text string) {
-	r.faults = append(r.faults, r.doc.fault(at, field, reason, text))
+	if !r.full() {
+		r.faults = append(r.faults, r.doc.fault(at, field, reason, text))
+	}
 }
 
 // structure reads a mapping into a struct.
@@ -53,7 +58,7 @@ func (r *reader) structure(node *yaml.Node, into reflect.Value, path string) {
 	}
 	fields := keysOf(into.Type())
 	seen := make(map[string]bool, len(node.Content)/2)
-	for i := 0; i+1 < len(node.Content); i += 2 {
+	for i := 0; i+1 < len(node.Content) && !r.full(); i += 2 {
 		key, value := node.Content[i], node.Content[i+1]
 		at := join(path, named(key.Value))
 		index, known := fields[key.Value]
@@ -106,6 +111,9 @@ func (r *reader) value(node *yaml.Node, into reflect.Value, path, key string) {
 		}
 		items := reflect.MakeSlice(into.Type(), len(node.Content), len(node.Content))
 		for i, item := range node.Content {
+			if r.full() {
+				break
+			}
 			r.value(item, items.Index(i), path+"["+strconv.Itoa(i)+"]", key)
 		}
 		into.Set(items)

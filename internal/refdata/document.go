@@ -42,6 +42,9 @@ func documents(file []byte) ([]document, []codecs.Fault) {
 	var faults []codecs.Fault
 	for i, root := range roots {
 		doc := document{root: root, number: i + 1, of: len(roots)}
+		if len(faults) >= codecs.MaxFaults {
+			break
+		}
 		if root.Kind != yaml.MappingNode {
 			faults = append(faults, doc.fault(root, "", ReasonMalformed, "a document is a mapping of keys to values"))
 			continue

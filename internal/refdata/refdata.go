@@ -33,7 +33,8 @@ const (
 )
 
 // ParseEventTypes reads catalog documents in their order. With any fault the rows are not to be used.
-// A row's Version, where the document gives one, is the version that the edit was made on (Meta.IfVersion).
+// At some fifty faults (codecs.MaxFaults) what follows is not looked at. A row's Version, where the document gives one, is the
+// version that the edit was made on (Meta.IfVersion).
 func ParseEventTypes(document []byte) ([]codecs.EventType, []codecs.Fault) {
 	return parse(document, "type", func(e *codecs.EventType) string { return e.Type })
 }
@@ -52,8 +53,11 @@ func ParseSubscriptions(document []byte) ([]codecs.Subscription, []codecs.Fault)
 // parse reads every document into a T and asks for its key.
 func parse[T any](document []byte, keyField string, key func(*T) string) ([]T, []codecs.Fault) {
 	docs, faults := documents(document)
-	rows := make([]T, 0, len(docs))
+	var rows []T
 	for _, doc := range docs {
+		if len(faults) >= codecs.MaxFaults {
+			break
+		}
 		var row T
 		faults = append(faults, doc.decode(&row)...)
 		if key(&row) == "" {

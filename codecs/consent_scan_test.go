@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"reflect"
 	"testing"
+
+	"civicbus/internal/mutant"
 )
 
 func boundConsents(t testing.TB) *Record[Consents] {
@@ -54,6 +56,7 @@ func FuzzConsentScan(f *testing.F) {
 		f.Fatal("the newest schema has no scan")
 	}
 	var into Consents
+	seeds := [][]byte{{2, 1, 2, 0, 0, 0, 0, 0, 0, 0, 0}}
 	for _, c := range []*Consents{{}, full(1, 0), full(4, 3), full(70, 65)} {
 		row, err := r.Encode(c)
 		if err != nil {
@@ -62,18 +65,17 @@ func FuzzConsentScan(f *testing.F) {
 		if !scan.Scan(row[5:], &into) || !reflect.DeepEqual(scannedPart(&into), scannedPart(c)) {
 			f.Fatalf("scanned %+v, want %+v", scannedPart(&into), scannedPart(c))
 		}
-		f.Add(row[5:])
+		seeds = append(seeds, row[5:])
 		for cut := range row[5:] {
 			if scan.Scan(row[5:5+cut], &into) {
 				f.Fatalf("read a row of %d bytes that was cut after %d", len(row)-5, cut)
 			}
 		}
 	}
-	f.Add([]byte{2, 1, 2, 0, 0, 0, 0, 0, 0, 0, 0})
-	f.Fuzz(func(t *testing.T, body []byte) {
+	mutant.Fuzz(f, 1<<8, func(t testing.TB, body []byte) bool {
 		into := full(3, 3)
 		if !scan.Scan(body, into) {
-			return
+			return false
 		}
 		want, err := r.Decode(append(AppendWire(nil, r.ID()), body...))
 		if err != nil {
@@ -82,7 +84,8 @@ func FuzzConsentScan(f *testing.F) {
 		if got, want := scannedPart(into), scannedPart(&want); !reflect.DeepEqual(got, want) {
 			t.Fatalf("%x: read %+v, want %+v", body, got, want)
 		}
-	})
+		return true
+	}, seeds...)
 }
 
 // TestConsentScanOfOtherSchemas: what is not of its shape has no scan.

@@ -13,6 +13,7 @@ import (
 	"pgregory.net/rapid"
 
 	"civicbus/codecs"
+	"civicbus/internal/mutant"
 )
 
 func newPacked(t testing.TB) *PackedConsents {
@@ -149,22 +150,21 @@ func TestPackFailsClosed(t *testing.T) {
 // FuzzUnpack: no bytes panic or make much of little, and what is not a packed row denies everything.
 func FuzzUnpack(f *testing.F) {
 	p := newPacked(f)
+	seeds := [][]byte{{markPacked, 0, 0xff, 0xff, 0xff, 0xff, 0x0f}}
 	for _, c := range []*codecs.Consents{{}, {Version: 5, Restriction: "protected", EndedAt: noon}, five()} {
-		f.Add(p.Pack(nil, row(f, p, c)))
-		f.Add(row(f, p, c))
+		seeds = append(seeds, p.Pack(nil, row(f, p, c)), row(f, p, c))
 	}
-	f.Add([]byte{markPacked, 0, 0xff, 0xff, 0xff, 0xff, 0x0f})
-	f.Fuzz(func(t *testing.T, b []byte) {
+	mutant.Fuzz(f, 1<<8, func(t testing.TB, b []byte) bool {
 		var into codecs.Consents
 		c := p.Unpack(b, &into)
 		if c != &into {
 			if c.Restriction != RestrictionUnreadable {
 				t.Fatalf("%x became %+v", b, c)
 			}
-			return
+			return false
 		}
 		if len(b) > 0 && b[0] == markWhole {
-			return
+			return true
 		}
 		if cap(c.Grants) > len(b) || cap(c.Objections) > 4*len(b)+8 {
 			t.Fatalf("%d bytes became %d grants and %d objections", len(b), cap(c.Grants), cap(c.Objections))
@@ -172,7 +172,8 @@ func FuzzUnpack(f *testing.F) {
 		if again := p.Unpack(p.append(nil, c), new(codecs.Consents)); !reflect.DeepEqual(seen(again), seen(c)) {
 			t.Fatalf("%+v was packed as %+v", c, again)
 		}
-	})
+		return true
+	}, seeds...)
 }
 
 // TestDictionariesAreBounded floods the dictionaries: what finds no room stands in the row, and reads the same.

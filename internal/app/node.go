@@ -17,8 +17,10 @@ import (
 	"time"
 
 	"civicbus/codecs"
+	"civicbus/internal/admin"
 	"civicbus/internal/admission"
 	"civicbus/internal/audit"
+	"civicbus/internal/gateway"
 	"civicbus/internal/kafka"
 	"civicbus/internal/pseudonym"
 	"civicbus/internal/verdict"
@@ -35,15 +37,16 @@ type Config struct {
 	BusKey     []byte // at least 32 bytes
 	AuditKey   []byte // at least 32 bytes, for parts audit and heads; nil: derived from the bus key if tables are not compacted, which is on an embedded cluster alone
 	Shape      topology.Shape
-	Replicas   int16         // of topics that the node creates for subscribers and sources; 1
-	LeaseAge   time.Duration // 500 ms
-	Interval   time.Duration // 20 ms
-	TxnTimeout time.Duration // 5 s
-	Session    time.Duration // 10 s
-	Instance   string        // unique among live nodes; the same after a restart
-	Parts      []string      // groups and edges to run; empty: all
-	Heads      time.Duration // between two signed heads of a chain of the audit log; 1 minute
-	HeadsFile  string        // signed heads are appended to it too; empty: to the topic alone
+	Replicas   int16            // of topics that the node creates for subscribers and sources; 1
+	LeaseAge   time.Duration    // 500 ms
+	Interval   time.Duration    // 20 ms
+	TxnTimeout time.Duration    // 5 s
+	Session    time.Duration    // 10 s
+	Instance   string           // unique among live nodes; the same after a restart
+	Parts      []string         // groups and edges to run; empty: all
+	Heads      time.Duration    // between two signed heads of a chain of the audit log; 1 minute
+	HeadsFile  string           // signed heads are appended to it too; empty: to the topic alone
+	Gateway    gateway.Settings // for part gateway, which is run when it is named, or when all parts are and somebody could be let in
 	Now        func() time.Time
 	Logger     *slog.Logger
 	Metrics    *prometheus.Registry // nil: one of its own
@@ -57,6 +60,7 @@ const (
 	PartRelay    = "relay"
 	PartKeepers  = "keepers" // creates subscribers' and sources' topics, activates subscriptions
 	PartHeads    = "heads"   // signs how far the audit log's chains have come
+	PartGateway  = "gateway" // civicbus over HTTP
 	settleTime   = 10 * time.Second
 	connectLimit = 30 * time.Second
 )
@@ -67,7 +71,7 @@ func Parts() []string {
 	for _, g := range topology.Groups {
 		all = append(all, g.Name)
 	}
-	return append(all, PartRelay, PartKeepers, PartHeads)
+	return append(all, PartRelay, PartKeepers, PartHeads, PartGateway)
 }
 
 // DeriveAuditKey makes an audit key out of a bus key, for an embedded cluster alone: whoever has its bus key has its broker's
@@ -95,8 +99,10 @@ type Node struct {
 	outlets     *outlets
 	metrics     *metrics
 	groups      []*group
-	edges       *edges        // nil when none is run
-	notary      *audit.Notary // nil when it is not run
+	edges       *edges           // nil when none is run
+	notary      *audit.Notary    // nil when it is not run
+	gateway     *gateway.Gateway // nil when it is not run
+	commands    *admin.Client    // the gateway's; nil without it
 	ctx         context.Context
 	cancel      context.CancelFunc
 }
@@ -158,6 +164,12 @@ func Connect(ctx context.Context, cfg Config) (*Node, error) {
 			return nil, err
 		}
 	}
+	if slices.Contains(cfg.Parts, PartGateway) {
+		if n.gateway, n.commands, err = newGateway(bound, n); err != nil {
+			n.Close()
+			return nil, err
+		}
+	}
 	return n, nil
 }
 
@@ -176,6 +188,9 @@ func (c *Config) defaults() error {
 	}
 	if len(c.Parts) == 0 {
 		c.Parts = Parts()
+		if !c.Gateway.Configured() {
+			c.Parts = slices.DeleteFunc(c.Parts, func(p string) bool { return p == PartGateway })
+		}
 	}
 	for _, p := range c.Parts {
 		if !slices.Contains(Parts(), p) {
@@ -204,7 +219,7 @@ func (c *Config) defaults() error {
 func (n *Node) Run(ctx context.Context) error {
 	defer n.Close()
 	var wg sync.WaitGroup
-	errs := make(chan error, len(n.groups)+3)
+	errs := make(chan error, len(n.groups)+4)
 	run := func(f func(context.Context) error) {
 		wg.Add(1)
 		go func() {
@@ -224,6 +239,9 @@ func (n *Node) Run(ctx context.Context) error {
 	if n.notary != nil {
 		run(n.notary.Run)
 	}
+	if n.gateway != nil {
+		run(n.gateway.Run)
+	}
 	wg.Wait()
 	close(errs)
 	var all []error
@@ -237,6 +255,9 @@ func (n *Node) Run(ctx context.Context) error {
 func (n *Node) Close() {
 	if n.cancel != nil {
 		n.cancel()
+	}
+	if n.commands != nil {
+		n.commands.Close()
 	}
 	n.admin.Close()
 }
@@ -271,6 +292,9 @@ func (n *Node) Ready() error {
 		if _, ok := n.edges.view.Fresh(); !ok {
 			errs = append(errs, errors.New("edges: the tables are not confirmed current"))
 		}
+	}
+	if n.gateway != nil {
+		errs = append(errs, n.gateway.Ready())
 	}
 	return errors.Join(errs...)
 }

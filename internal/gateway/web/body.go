@@ -71,6 +71,9 @@ func (a *API) body(w http.ResponseWriter, r *http.Request, limit int64) (body []
 	return nil, nil, err
 }
 
+// Body is the body of a request of a Serve route: it has been read.
+func Body(r *http.Request) ([]byte, error) { return io.ReadAll(r.Body) }
+
 var errTooLarge = errors.New("too large")
 
 func read(from io.Reader, zipped bool, limit int64) ([]byte, error) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"io"
+	"net/http"
 )
 
 // Media types.
@@ -23,6 +24,13 @@ func marshal(w io.Writer, v any) error {
 	}
 	_, err := w.Write(spaced(compact.Bytes()))
 	return err
+}
+
+// JSON answers a request of a Serve route.
+func JSON(w http.ResponseWriter, status int, v any) error {
+	w.Header().Set("Content-Type", jsonType)
+	w.WriteHeader(status)
+	return marshal(w, v)
 }
 
 // spaced puts a space after each colon and comma of compact JSON that stands outside of text.

@@ -22,6 +22,7 @@ type Problem struct {
 	Detail   string  `json:"detail,omitempty" doc:"What went wrong, for people."`
 	Instance string  `json:"instance,omitempty" format:"uri-reference" doc:"This request, as the gateway's log names it."`
 	Errors   []Fault `json:"errors,omitempty" doc:"Each thing that is wrong."`
+	Results  any     `json:"results,omitempty" doc:"Of a request of several parts: what became of each."`
 
 	headers http.Header
 }
@@ -47,6 +48,17 @@ func refuse(status int, code, detail string, headers http.Header) error {
 // Unavailable says that something that the gateway needs is out of reach for now: status 503, ask again.
 func Unavailable(detail string) error {
 	return &Problem{Status: http.StatusServiceUnavailable, Code: "unavailable", Detail: detail, headers: http.Header{"Retry-After": {"1"}}}
+}
+
+// WithResults adds to an error of Fail or Unavailable what became of each part of a request.
+func WithResults(err error, results any) error {
+	var p *Problem
+	if !errors.As(err, &p) {
+		return err
+	}
+	full := *p
+	full.Results = results
+	return &full
 }
 
 // Faults turns faults of civicbus's own into a Problem's. pointer turns a fault's field into a JSON Pointer into the body;

@@ -1,0 +1,222 @@
+// Package gateway is civicbus over HTTP: for sources, subscribers' systems and people who do not speak Kafka. Here its parts
+// are put together; what every route stands on is package web.
+//
+// It makes no verdict of its own: what is let in is internal/admission's, what leaves internal/verdict's, and state changes by
+// commands. It keeps no state but what it can read again, so instances run side by side.
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"civicbus/codecs"
+	"civicbus/internal/admission"
+	"civicbus/internal/gateway/commands"
+	"civicbus/internal/gateway/feed"
+	"civicbus/internal/gateway/identity"
+	"civicbus/internal/gateway/web"
+	"civicbus/internal/kafka"
+	"civicbus/internal/projections"
+	"civicbus/internal/pseudonym"
+	"civicbus/topology"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Settings are what an operator decides about the gateway.
+type Settings struct {
+	Listen         string    // host:port; port 0 takes a free one
+	CertFile       string    // PEM, with KeyFile: TLS; read again when they change
+	KeyFile        string    //
+	PublicURL      string    // how clients reach it, such as https://bus.example; empty: addresses are given without a host
+	AccessFile     string    // issuers and clients, see package identity
+	Audience       string    // of tokens; civicbus
+	DevelopmentKey string    // file of the development issuer's key, made when absent; empty: there is no such issuer
+	Origins        []string  // of web pages that may open a WebSocket
+	Limit          web.Limit // of each client
+	MaxConnections int
+	Addr           func(net.Addr) // told where it listens; nil: nobody
+}
+
+// Configured says whether there is anybody who could be let in.
+func (s *Settings) Configured() bool { return s.AccessFile != "" || s.DevelopmentKey != "" }
+
+// Config says what a gateway stands on. A field without a default named is required.
+type Config struct {
+	Settings
+	Connection  kafka.Connection
+	Registry    *codecs.Registry
+	RegistryURL string
+	Records     *codecs.Records // bound
+	Keys        *pseudonym.Keys
+	BusKey      []byte // cursors are authenticated under a key derived from it
+	AuditKey    []byte // nil: nobody sees the history of decisions
+	Partitions  int32
+	LeaseAge    time.Duration
+	Commands    commands.Sender
+	Admission   *admission.Metrics    // nil: not counted
+	Metrics     prometheus.Registerer // nil: not registered
+	Logger      *slog.Logger
+	Now         func() time.Time
+}
+
+// Gateway is one instance.
+type Gateway struct {
+	cfg       Config
+	api       *web.API
+	world     *feed.World
+	usage     *kafka.View
+	publisher *admission.Publisher
+	closers   []func()
+}
+
+var usageTable = topology.TableTopic(topology.Usage.Name)
+
+// New puts a gateway together; it reaches for nothing.
+func New(cfg Config) (*Gateway, error) {
+	if cfg.Commands == nil || cfg.Keys == nil || cfg.Records == nil || cfg.Registry == nil {
+		return nil, errors.New("make the gateway: registry, records, keys and commands are required")
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
+	}
+	g := &Gateway{cfg: cfg}
+	if err := g.make(); err != nil {
+		g.close()
+		return nil, err
+	}
+	return g, nil
+}
+
+func (g *Gateway) make() (err error) {
+	cfg := &g.cfg
+	access := identity.Config{AccessFile: cfg.AccessFile, Audience: cfg.Audience, Keys: cfg.Keys, Logger: cfg.Logger}
+	if cfg.DevelopmentKey != "" {
+		cfg.Logger.Warn("the gateway has a development issuer: whoever can read its key can be anybody", "key", cfg.DevelopmentKey)
+		if access.Development, err = identity.OpenDevelopment(cfg.DevelopmentKey); err != nil {
+			return err
+		}
+	}
+	authenticator, err := identity.New(access)
+	if err != nil {
+		return err
+	}
+	if g.api, err = web.New(web.Config{Authenticator: authenticator, Limit: cfg.Limit, Logger: cfg.Logger, Metrics: cfg.Metrics}); err != nil {
+		return err
+	}
+	if g.world, err = feed.NewWorld(cfg.Connection, cfg.Registry, cfg.Records, cfg.LeaseAge, cfg.Logger); err != nil {
+		return err
+	}
+	if g.usage, err = kafka.NewView(cfg.Connection, cfg.LeaseAge, cfg.Logger, nil, usageTable); err != nil {
+		return err
+	}
+	if g.publisher, err = g.newPublisher(); err != nil {
+		return err
+	}
+	g.closers = append(g.closers, g.publisher.Close)
+	return g.mount()
+}
+
+func (g *Gateway) newPublisher() (*admission.Publisher, error) {
+	opts, err := g.cfg.Connection.Opts()
+	if err != nil {
+		return nil, err
+	}
+	resolver := admission.NewResolver(g.cfg.Registry, g.prepare)
+	return admission.NewPublisher(admission.PublisherConfig{Options: opts, Resolver: resolver,
+		Door:   &admission.Door{Keys: g.cfg.Keys, Belongs: resolver.Belongs, RegistryURL: g.cfg.RegistryURL},
+		Tables: func() admission.Tables { return g.world.Snapshot() }, Lease: g.world, Letters: g.cfg.Records.DeadLetter, Timeout: publishWithin, Metrics: g.cfg.Admission})
+}
+
+// publishWithin bounds the wait for Kafka, the lease and the registry: it lies below the time that a request has.
+const publishWithin = 20 * time.Second
+
+// prepare registers the projected schemas of an event type's deliveries. What the registry refuses becomes dead letters later:
+// it must not keep everyone else's events out.
+func (g *Gateway) prepare(ctx context.Context, eventType string, schema *codecs.Schema) error {
+	for _, t := range g.world.Snapshot().Targets(eventType, schema) {
+		if _, _, err := projections.Register(ctx, g.cfg.Registry, t); err != nil && !errors.Is(err, codecs.ErrIncompatible) && !errors.Is(err, codecs.ErrInvalidSchema) {
+			return err
+		}
+	}
+	return nil
+}
+
+// API is the interface that the gateway serves, for its documentation.
+func (g *Gateway) API() *web.API { return g.api }
+
+// Run serves until the context ends, then lets requests finish.
+func (g *Gateway) Run(ctx context.Context) error {
+	defer g.close()
+	reading, stop := context.WithCancel(context.WithoutCancel(ctx)) // requests that finish still need the tables
+	defer stop()
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	failed := make(chan error, 2)
+	for name, run := range map[string]func(context.Context) error{"the tables": g.world.Run, "the usage table": g.usage.Run} {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			if err := run(reading); err != nil {
+				failed <- fmt.Errorf("read %s of the gateway: %w", name, err)
+			}
+		}()
+	}
+	serving, end := context.WithCancel(ctx)
+	defer end()
+	served := make(chan error, 1)
+	go func() {
+		served <- g.api.Serve(serving, web.ServerConfig{Listen: g.cfg.Listen, CertFile: g.cfg.CertFile, KeyFile: g.cfg.KeyFile, MaxConnections: g.cfg.MaxConnections, Addr: g.cfg.Addr})
+	}()
+	var err error
+	select {
+	case err = <-served:
+	case err = <-failed:
+		end()
+		err = errors.Join(err, <-served)
+	}
+	stop()
+	return err
+}
+
+// Ready is nil once every table is read and confirmed current.
+func (g *Gateway) Ready() error {
+	if _, ok := g.world.Fresh(); !ok {
+		return errors.New("gateway: the tables are not confirmed current")
+	}
+	return nil
+}
+
+func (g *Gateway) close() {
+	for _, c := range g.closers {
+		c()
+	}
+}
+
+// delivered counts the unique deliveries of a subscription, as group usage has counted them.
+func (g *Gateway) delivered(ctx context.Context, subscription string) (int64, error) {
+	row := g.usage.Row(usageTable, subscription)
+	if row == nil {
+		return 0, nil
+	}
+	id, _, err := codecs.WireID(row)
+	if err != nil {
+		return 0, fmt.Errorf("read a row of %s: %w", usageTable, err)
+	}
+	if _, err := g.cfg.Registry.Load(ctx, id); err != nil {
+		return 0, fmt.Errorf("read a row of %s: %w", usageTable, err)
+	}
+	u, err := g.cfg.Records.UsageRow.Decode(row)
+	if err != nil {
+		return 0, fmt.Errorf("read a row of %s: %w", usageTable, err)
+	}
+	return u.Delivered, nil
+}

@@ -120,7 +120,7 @@ func Count(row codecs.UsageRow, item codecs.UsageItem) codecs.UsageRow {
 		row.Recent = binary.BigEndian.AppendUint64(recent, hash)
 		return row
 	}
-	at := int(row.Next) % codecs.MaxUsageRecent
+	at := int(uint32(row.Next) % codecs.MaxUsageRecent) // whatever stands in the row
 	binary.BigEndian.PutUint64(recent[at*hashBytes:], hash)
 	row.Recent, row.Next = recent[:codecs.MaxUsageRecent*hashBytes], int32((at+1)%codecs.MaxUsageRecent)
 	return row

@@ -86,6 +86,19 @@ func TestTheRowIsBounded(t *testing.T) {
 	}
 }
 
+// A row that no counting made goes on within its bounds.
+func TestAForeignRowIsCountedOn(t *testing.T) {
+	for _, next := range []int32{-1, -1 << 31, 1<<31 - 1, codecs.MaxUsageRecent} {
+		for _, size := range []int{0, 5, codecs.MaxUsageRecent*hashBytes - 1, codecs.MaxUsageRecent * hashBytes, 5 * codecs.MaxUsageRecent * hashBytes} {
+			row := Count(codecs.UsageRow{Recent: make([]byte, size), Next: next}, codecs.UsageItem{Permit: true, DeliveryID: id(1)})
+			row = Count(row, codecs.UsageItem{Permit: true, DeliveryID: id(2)})
+			if len(row.Recent) > codecs.MaxUsageRecent*hashBytes+hashBytes || row.Delivered != 2 {
+				t.Errorf("%d bytes and %d became %d bytes, %d delivered", size, next, len(row.Recent), row.Delivered)
+			}
+		}
+	}
+}
+
 func TestVerdictsReachTheirSubscriptionsRow(t *testing.T) {
 	records := codecs.NewRecords()
 	if err := records.BindLocal(); err != nil {

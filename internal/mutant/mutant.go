@@ -9,6 +9,7 @@
 package mutant
 
 import (
+	"errors"
 	"flag"
 	"os"
 	"path/filepath"
@@ -139,14 +140,25 @@ func corpus(tb testing.TB, dir string) [][]byte {
 		if err != nil {
 			tb.Fatal(err)
 		}
-		_, quoted, _ := strings.Cut(string(text), "[]byte(")
-		input, err := strconv.Unquote(strings.TrimSuffix(strings.TrimSpace(quoted), ")"))
+		input, err := unquoted(text)
 		if err != nil {
-			tb.Fatalf("%s is no input of one []byte", name)
+			tb.Fatalf("%s: %v", name, err)
 		}
-		out = append(out, []byte(input))
+		out = append(out, input)
 	}
 	return out
+}
+
+var errForm = errors.New("no input of one []byte in the form of Go's fuzzing")
+
+// unquoted reads the one []byte of an input as Go's fuzzing writes it.
+func unquoted(text []byte) ([]byte, error) {
+	_, quoted, _ := strings.Cut(string(text), "\n[]byte(")
+	input, err := strconv.Unquote(strings.TrimSuffix(strings.TrimSpace(quoted), ")"))
+	if err != nil {
+		return nil, errForm
+	}
+	return []byte(input), nil
 }
 
 // Allocates counts the bytes that f allocates, exactly, and those of whatever else runs meanwhile.

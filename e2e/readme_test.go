@@ -159,7 +159,7 @@ func (r *tour) keep(args []string, want string) {
 	}
 	cmd := exec.Command(filepath.Join(r.dir, "civicbus"), args...)
 	said := &logBuffer{}
-	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = "..", append(r.env, "CIVICBUS_LOG_LEVEL=info", "CIVICBUS_HTTP_LISTEN=127.0.0.1:0"), said, said
+	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = "..", append(r.env, "CIVICBUS_LOG_LEVEL=info", "CIVICBUS_HTTP_LISTEN=127.0.0.1:0", "CIVICBUS_GATEWAY_LISTEN=127.0.0.1:0"), said, said
 	if err := cmd.Start(); err != nil {
 		r.t.Fatal(err)
 	}
@@ -196,7 +196,7 @@ func (r *tour) keep(args []string, want string) {
 	}
 	got := strings.Join(lines, "")
 	for name, place := range map[string]*regexp.Regexp{"127.0.0.1:9092": regexp.MustCompile(`Kafka +(\S+)`),
-		"127.0.0.1:8081": regexp.MustCompile(`Schema Registry +http://(\S+)`), "127.0.0.1:9644": regexp.MustCompile(`http://(\S+)/metrics`)} {
+		"127.0.0.1:8081": regexp.MustCompile(`Schema Registry +http://(\S+)`), "127.0.0.1:9644": regexp.MustCompile(`http://(\S+)/metrics`), "127.0.0.1:8080": regexp.MustCompile(`http://(\S+)/docs`)} {
 		if found := place.FindStringSubmatch(got); found != nil {
 			r.address[name] = found[1]
 		}

@@ -7,11 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"time"
 
 	"civicbus/internal/app"
 	"civicbus/internal/config"
+	"civicbus/internal/gateway"
+	"civicbus/internal/gateway/web"
 	"civicbus/topology"
 
 	"github.com/spf13/cobra"
@@ -34,7 +37,14 @@ func nodeConfig(cfg *config.Config, key []byte, log *slog.Logger, parts []string
 		Heads: cfg.Audit.HeadInterval, HeadsFile: cfg.Audit.HeadFile,
 		Shape:    topology.Shape{Partitions: cfg.Kafka.Partitions, Compact: !embedded}, // the embedded broker's compaction cannot be trusted with transactions yet
 		LeaseAge: cfg.Lease.Age, Interval: cfg.Engine.Interval, TxnTimeout: cfg.Engine.TransactionTimeout,
-		Instance: cfg.Engine.InstanceID, Parts: parts, Logger: log}, nil
+		Instance: cfg.Engine.InstanceID, Parts: parts, Gateway: gatewaySettings(cfg), Logger: log}, nil
+}
+
+// gatewaySettings turns settings into the gateway's.
+func gatewaySettings(cfg *config.Config) gateway.Settings {
+	g := cfg.Gateway
+	return gateway.Settings{Listen: g.Listen, CertFile: g.TLS.Cert, KeyFile: g.TLS.Key, PublicURL: g.PublicURL, AccessFile: g.AccessFile, Audience: g.Audience,
+		Origins: g.Origins, Limit: web.Limit{Requests: g.RateLimit, Window: time.Minute}, MaxConnections: g.MaxConnections}
 }
 
 // warnings is a logger that passes on warnings and worse: franz-go tells at info what only matters to its own authors.
@@ -126,6 +136,7 @@ func newRun() *cobra.Command {
 		if passing {
 			nc.Instance = newInstance()
 		}
+		nc.Gateway.Addr = func(addr net.Addr) { log.Info("serving the gateway", "address", addr.String()) }
 		n, err := app.Connect(cmd.Context(), nc)
 		if err != nil {
 			return err

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 
 	"civicbus/internal/app"
@@ -49,6 +50,8 @@ topic, registers every schema and runs every group. Ctrl-C stops it cleanly; sta
 			nc.Instance = "up" // the only process with this data directory
 		}
 		out := cmd.OutOrStdout()
+		address := make(chan net.Addr, 1)
+		nc.Gateway.DevelopmentKey, nc.Gateway.Addr = developmentKey(cfg), func(addr net.Addr) { address <- addr }
 		if _, err := app.Apply(ctx, nc); err != nil {
 			return err
 		}
@@ -57,10 +60,26 @@ topic, registers every schema and runs every group. Ctrl-C stops it cleanly; sta
 			return err
 		}
 		fmt.Fprintf(out, "Kafka            %s\nSchema Registry  %s\ndata             %s\n", cluster.Brokers()[0], cluster.RegistryURL(), cfg.Embedded.DataDir)
-		go whenReady(ctx, n, func() { fmt.Fprintln(out, "ready; Ctrl-C stops") })
+		go whenReady(ctx, n, func() {
+			select {
+			case addr := <-address:
+				fmt.Fprintf(out, "gateway          %s/docs (tokens: civicbus token, a development issuer)\n", baseURL(cfg, addr))
+			case <-ctx.Done():
+				return
+			}
+			fmt.Fprintln(out, "ready; Ctrl-C stops")
+		})
 		return serveNode(ctx, n, cfg.HTTP.Listen, func(addr string) { fmt.Fprintf(out, "metrics, health  http://%s/metrics /livez /readyz\n", addr) })
 	}
 	return cmd
+}
+
+// baseURL is where the gateway listens.
+func baseURL(cfg *config.Config, addr net.Addr) string {
+	if cfg.Gateway.TLS.Cert != "" {
+		return "https://" + addr.String()
+	}
+	return "http://" + addr.String()
 }
 
 // makeBusKey reads the bus key, and makes one for a data directory that has none.

@@ -22,6 +22,7 @@ type Config struct {
 	Lease    Lease    `koanf:"lease"`
 	Engine   Engine   `koanf:"engine"`
 	HTTP     HTTP     `koanf:"http"`
+	Gateway  Gateway  `koanf:"gateway"`
 	Keys     Keys     `koanf:"keys"`
 	Audit    Audit    `koanf:"audit"`
 	Embedded Embedded `koanf:"embedded"`
@@ -119,6 +120,34 @@ type HTTP struct {
 	Listen string `koanf:"listen" usage:"address (host:port) of /metrics, /livez and /readyz"`
 }
 
+// Gateway is civicbus over HTTP, for sources, subscribers and people.
+type Gateway struct {
+	// Listen is its address, host:port; port 0 takes a free one. Default 127.0.0.1:8080.
+	Listen string `koanf:"listen" usage:"address (host:port) of the gateway"`
+	// TLS is the gateway's own certificate. Default none: then something before it must encrypt.
+	TLS GatewayTLS `koanf:"tls"`
+	// PublicURL is how clients reach the gateway, for the addresses that it gives them. Default empty: without a host.
+	PublicURL string `koanf:"public_url" usage:"URL under which clients reach the gateway, such as https://bus.example"`
+	// AccessFile says which issuers of tokens are believed and for whom their clients stand. It is read again when it
+	// changes. Default none: only civicbus up runs a gateway then, for tokens of its development issuer.
+	AccessFile string `koanf:"access_file" usage:"file of the issuers of tokens, and of whom their clients stand for (YAML)"`
+	// Audience is what a token must be for. Default civicbus.
+	Audience string `koanf:"audience" usage:"audience that tokens must have"`
+	// Origins are the hosts whose web pages may open a WebSocket, beside the gateway's own; * stands for any part of a name.
+	// Default none.
+	Origins []string `koanf:"origins" usage:"hosts whose web pages may open a WebSocket"`
+	// RateLimit is how many requests a minute one client may make of one instance. Default 6000.
+	RateLimit int `koanf:"rate_limit" usage:"requests a minute that one client may make of one instance of the gateway"`
+	// MaxConnections is how many connections an instance takes at once; further ones wait. Default 10000.
+	MaxConnections int `koanf:"max_connections" usage:"connections at once of one instance of the gateway"`
+}
+
+// GatewayTLS is the gateway's certificate and its key. Both files are read again when they change.
+type GatewayTLS struct {
+	Cert string `koanf:"cert" usage:"file of the gateway's certificate (PEM); read again when it changes"`
+	Key  string `koanf:"key" usage:"file of the key of gateway.tls.cert (PEM)"`
+}
+
 // Keys are the secrets of the bus itself.
 type Keys struct {
 	// BusKeyFile holds the key under which subjects become pseudonyms, at least 32 bytes. Losing it cuts every
@@ -175,6 +204,7 @@ func Defaults(embedded bool) *Config {
 		Engine:   Engine{Interval: 20 * time.Millisecond, TransactionTimeout: 5 * time.Second},
 		Audit:    Audit{HeadInterval: time.Minute},
 		HTTP:     HTTP{Listen: "127.0.0.1:9644"},
+		Gateway:  Gateway{Listen: "127.0.0.1:8080", Audience: "civicbus", RateLimit: 6000, MaxConnections: 10_000},
 		Embedded: Embedded{DataDir: "civicbus-data", Host: "127.0.0.1", KafkaPort: 9092, RegistryPort: 8081},
 		Log:      Log{Level: "info", Format: Text},
 	}

@@ -23,6 +23,7 @@ func (c *Config) Validate() error {
 	f.between("engine.interval", c.Engine.Interval, time.Millisecond, MaxInterval)
 	f.between("engine.transaction_timeout", c.Engine.TransactionTimeout, time.Second, time.Minute)
 	f.address("http.listen", c.HTTP.Listen, 0)
+	c.Gateway.validate(&f)
 	f.file("keys.bus_key_file", c.Keys.BusKeyFile)
 	f.file("keys.audit_key_file", c.Keys.AuditKeyFile)
 	f.between("audit.head_interval", c.Audit.HeadInterval, 100*time.Millisecond, 24*time.Hour)
@@ -108,6 +109,28 @@ func (r Registry) validate(f *faults) {
 		f.add("registry.user", r.User, "and registry.password_file go together: set both, or neither")
 	}
 	f.file("registry.password_file", r.PasswordFile)
+}
+
+func (g Gateway) validate(f *faults) {
+	f.address("gateway.listen", g.Listen, 0)
+	if (g.TLS.Cert == "") != (g.TLS.Key == "") {
+		f.add("gateway.tls.cert", g.TLS.Cert, "and gateway.tls.key go together: set both, or neither")
+	}
+	f.file("gateway.tls.cert", g.TLS.Cert)
+	f.file("gateway.tls.key", g.TLS.Key)
+	f.file("gateway.access_file", g.AccessFile)
+	if u, err := url.Parse(g.PublicURL); g.PublicURL != "" && (err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || strings.HasSuffix(u.Path, "/") || u.Scheme != "http" && u.Scheme != "https") {
+		f.add("gateway.public_url", withoutPassword(g.PublicURL), "must be a URL with http or https and a host, without a slash at its end")
+	}
+	if g.Audience == "" {
+		f.add("gateway.audience", "", "must be what tokens are for, such as civicbus")
+	}
+	if g.RateLimit < 1 {
+		f.add("gateway.rate_limit", strconv.Itoa(g.RateLimit), "must be 1 or more")
+	}
+	if g.MaxConnections < 1 {
+		f.add("gateway.max_connections", strconv.Itoa(g.MaxConnections), "must be 1 or more")
+	}
 }
 
 func (e Embedded) validate(f *faults) {

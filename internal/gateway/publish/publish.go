@@ -115,7 +115,7 @@ func serve(a *web.API, to Publisher, w http.ResponseWriter, r *http.Request) err
 		return err
 	}
 	in := admission.FromRecord(rec, organisation)
-	pointer := web.Pointer
+	pointer := structuredPointer
 	if media != structuredType {
 		pointer = binaryPointer
 	}
@@ -150,7 +150,10 @@ func record(headers http.Header, body []byte) (*kgo.Record, error) {
 			continue
 		}
 		for _, value := range values {
-			text, err := url.PathUnescape(strings.Trim(value, `"`))
+			if len(value) > 1 && value[0] == '"' && value[len(value)-1] == '"' {
+				value = value[1 : len(value)-1]
+			}
+			text, err := url.PathUnescape(value)
 			if err != nil {
 				return nil, web.Fail(http.StatusUnprocessableEntity, "not_a_cloudevent", "a ce- header is not percent-encoded as it should be",
 					web.Fault{Field: "attributes", Code: admission.InvalidAttribute, Detail: "a percent sign is written %25"})
@@ -160,6 +163,15 @@ func record(headers http.Header, body []byte) (*kgo.Record, error) {
 	}
 	slices.SortStableFunc(rec.Headers, func(x, y kgo.RecordHeader) int { return strings.Compare(x.Key, y.Key) })
 	return rec, nil
+}
+
+// structuredPointer points into an event in the JSON format; some faults are of nothing in it.
+func structuredPointer(field string) string {
+	switch field {
+	case "organisation", "event", "attributes", "(withheld)":
+		return ""
+	}
+	return web.Pointer(field)
 }
 
 // binaryPointer points into a body that is the data itself; attributes stand in headers.
@@ -207,7 +219,7 @@ func batch(ctx context.Context, to Publisher, organisation string, body []byte, 
 	answer := Batch{Results: []Result{}}
 	refused, unavailable := false, false
 	for i, got := range to.Publish(ctx, organisation, inputs) {
-		r := tell(ids[i], got, func(field string) string { return "/" + strconv.Itoa(i) + web.Pointer(field) })
+		r := tell(ids[i], got, func(field string) string { return "/" + strconv.Itoa(i) + structuredPointer(field) })
 		refused, unavailable = refused || got.Status == admission.Refused, unavailable || got.Status == admission.Unavailable
 		answer.Results = append(answer.Results, r)
 	}

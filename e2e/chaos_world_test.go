@@ -40,6 +40,9 @@ type chaosPlan struct {
 func newChaosPlan(seed uint64, strikes int, planted flaw.Flaw) chaosPlan {
 	r := rand.New(rand.NewPCG(seed, 4))
 	p := chaosPlan{seed: seed, strikes: strikes, nodes: 2 + r.IntN(2), brokers: 1 + r.IntN(3), planted: planted, focus: -1}
+	if planted != flaw.None {
+		p.nodes, p.brokers = 2, 1
+	}
 	switch planted {
 	case flaw.AckEarly: // a table that is read late while a change is acknowledged at once
 		p.focus = strikeHold

@@ -10,9 +10,9 @@ import (
 	"civicbus/internal/flaw"
 )
 
-// TestChaosFindsFlaws plants one defect of the engine at a time and wants the model to notice each: a harness that stays green
+// TestFlaws plants one defect of the engine at a time and wants the model to notice each: a harness that stays green
 // proves nothing. Those of the bus are tried in e2e.
-func TestChaosFindsFlaws(t *testing.T) {
+func TestFlaws(t *testing.T) {
 	for _, f := range flaw.Engine() {
 		t.Run(strings.ReplaceAll(f.String(), " ", "_"), func(t *testing.T) {
 			flaw.Plant(f)

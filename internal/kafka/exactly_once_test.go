@@ -2,7 +2,7 @@ package kafka_test
 
 // What goka on franz-go with transactions gets wrong unless one takes care was found by running a prototype into it. Each
 // finding, and what holds it off here: a test, or why it cannot arise. "Chaos" is TestChaos in virtual time (build tag
-// synctests); a name in quotes is the defect of TestChaosFindsFlaws that shows that Chaos would notice.
+// synctests); a name in quotes is the defect of TestFlaws that shows that Chaos would notice.
 //
 //	 1 a transaction's end is given up early      endTimeout is 60 s, and any error of an end drops the producer (lost); Chaos
 //	 2 a failed begin is taken for a rebalance    session.begin drops the producer, counts and logs; Chaos

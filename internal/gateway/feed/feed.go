@@ -63,6 +63,7 @@ type Feed struct {
 	audit   *auditor
 	shapes  *shapes
 	writers *writers
+	acks    *acks
 }
 
 // New makes a feed. It reaches for nothing.
@@ -85,6 +86,7 @@ func New(cfg Config) (*Feed, error) {
 		f.log.close()
 		return nil, err
 	}
+	f.acks = newAcks(f.log.admin, cfg.Logger)
 	f.tails = newTails(cfg.Connection, f.log, cfg.Logger)
 	return f, nil
 }
@@ -92,6 +94,7 @@ func New(cfg Config) (*Feed, error) {
 // Close ends every connection. Nothing may be under way.
 func (f *Feed) Close() {
 	f.tails.close()
+	f.acks.close()
 	f.audit.close()
 	f.log.close()
 }
@@ -128,12 +131,6 @@ func unavailable(ctx context.Context, what string, err error) error {
 		return ctx.Err()
 	}
 	return errors.Join(&Ended{Unavailable, what + " is out of reach"}, fmt.Errorf("%s: %w", what, err))
-}
-
-// Standing says why nothing of a subscription may leave now: an *Ended, or nil.
-func (f *Feed) Standing(subscription string) error {
-	_, err := f.standing(f.cfg.Tables.Snapshot(), subscription)
-	return err
 }
 
 func (f *Feed) standing(snap *verdict.Snapshot, subscription string) (*codecs.Subscription, error) {
@@ -187,3 +184,14 @@ func (f *Feed) Current(confirmed time.Time) bool { return time.Since(confirmed) 
 
 // topic is where a subscription's deliveries lie.
 func topic(sub *codecs.Subscription) string { return topology.SubscriberTopicName(sub.Subscriber) }
+
+// Check says, on tables that are confirmed current, why nothing of a subscription may leave now: an *Ended, or nil. A stream
+// asks before it begins, so that its caller gets an answer in place of a stream that ends at once.
+func (f *Feed) Check(ctx context.Context, subscription string) error {
+	_, snap, err := f.current(ctx)
+	if err != nil {
+		return err
+	}
+	_, err = f.standing(snap, subscription)
+	return err
+}

@@ -56,6 +56,8 @@ func (f *Feed) edge(ctx context.Context, subscription string, list func(context.
 
 // Reader reads one subscription's deliveries, one call at a time. Close it.
 type Reader struct {
+	Bytes int // of values that a page holds, as they stand on the topic, and one more delivery; 0: pageBytes
+
 	f            *Feed
 	subscription string
 	tail         *Tail // nil: not yet needed
@@ -182,11 +184,14 @@ func (r *Reader) collect(ctx context.Context, sub *codecs.Subscription, at Posit
 		turn += o
 	}
 	all = true
-	bytes := 0
+	bytes, most := 0, r.Bytes
+	if most <= 0 {
+		most = pageBytes
+	}
 	for i := range int64(len(at)) {
 		p := int32((turn + i) % int64(len(at)))
 		for {
-			if len(found) >= limit || bytes >= pageBytes || work.spent() {
+			if len(found) >= limit || bytes >= most || work.spent() {
 				return found, next, false, nil
 			}
 			records, to, done, err := r.read(ctx, topic(sub), p, next[p])
@@ -200,7 +205,7 @@ func (r *Reader) collect(ctx context.Context, sub *codecs.Subscription, at Posit
 				if rec.Offset < next[p] { // a batch begins before what was asked for
 					continue
 				}
-				if len(found) >= limit || bytes >= pageBytes {
+				if len(found) >= limit || bytes >= most {
 					return found, next, false, nil
 				}
 				work.records--

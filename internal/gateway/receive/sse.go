@@ -1,0 +1,138 @@
+package receive
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"civicbus/internal/gateway/feed"
+	"civicbus/internal/gateway/web"
+
+	"github.com/danielgtaylor/huma/v2"
+)
+
+var sseParameters = []parameter{paramCursor, paramFrom}
+
+func (s *server) sseRoute(a *web.API) {
+	web.Serve(a, web.Route{ID: "stream-sse", Method: http.MethodGet, Path: "/api/subscriptions/{id}/sse", Tag: "receive", Summary: "Deliveries as server-sent events",
+		Description: "Each event's data is a CloudEvent in JSON format; its id is the delivery's id, a colon and a cursor. A client that comes back with Last-Event-ID goes on behind that event. " +
+			"Comments are signs of life. An event of type `end` says with a code why the stream ends.",
+		For: web.Organisations, Scope: web.ScopeReceive, Stream: true, Problems: []int{http.StatusBadRequest, http.StatusNotFound, http.StatusConflict, http.StatusGone},
+		Document: func(op *huma.Operation) {
+			document("text/event-stream", &huma.Schema{Type: huma.TypeString}, sseParameters...)(op)
+			op.Parameters = append(op.Parameters, &huma.Param{Name: "Last-Event-ID", In: "header", Description: "The id of the last event that was received; goes before cursor.", Schema: text(9 << 10)})
+		}}, s.sse)
+}
+
+func (s *server) sse(w http.ResponseWriter, r *http.Request) error {
+	ctx, id := r.Context(), r.PathValue("id")
+	q, err := query(r, sseParameters...)
+	if err != nil {
+		return err
+	}
+	if err := s.own(ctx, id); err != nil {
+		return err
+	}
+	cursor := q["cursor"]
+	if last := r.Header.Get("Last-Event-ID"); last != "" {
+		_, cursor, _ = strings.Cut(last, ":")
+		if cursor == "" {
+			return problem(ctx, &feed.Ended{Code: feed.CursorInvalid, Detail: "Last-Event-ID is not the id of an event of this stream"})
+		}
+	}
+	at, err := s.begin(ctx, id, cursor, q["from"])
+	if err == nil {
+		err = s.cfg.Feed.Check(ctx, id)
+	}
+	if err != nil {
+		return problem(ctx, err)
+	}
+	leave, err := s.enter()
+	if err != nil {
+		return err
+	}
+	defer leave()
+	to := &sseSink{s: s, w: w, control: http.NewResponseController(w), cursor: func(at feed.Position) string { return s.cfg.Feed.Cursor(id, at) }}
+	w.Header().Set("Content-Type", "text/event-stream")
+	w.Header().Set("X-Accel-Buffering", "no") // nginx would keep it
+	defer context.AfterFunc(ctx, to.hurry)()
+	if err := to.send("retry: 1000\n\n"); err != nil {
+		return nil
+	}
+	err = s.stream(ctx, id, at, to)
+	e := end(ctx, err)
+	if e != nil && !to.broken {
+		text, _ := json.Marshal(map[string]string{"code": e.Code, "detail": e.Detail}) // texts always marshal
+		_ = to.send("event: end\ndata: " + string(text) + "\n\n")
+	}
+	s.ended(waySSE, e, err)
+	return nil
+}
+
+// sseSink writes events as the HTML standard has them. Nothing acknowledges them, so that a slow reader is known by how long
+// the connection takes to take what is written.
+type sseSink struct {
+	s       *server
+	w       http.ResponseWriter
+	control *http.ResponseController
+	cursor  func(feed.Position) string
+	buffer  []byte
+	broken  bool // what was written last may have gone out in part
+	mu      sync.Mutex
+	ending  bool
+}
+
+// hurry lets the connection no more than a moment to take what is being written: the stream ends.
+func (o *sseSink) hurry() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.ending = true
+	_ = o.control.SetWriteDeadline(time.Now().Add(endWithin))
+}
+
+// deadline is for the next write.
+func (o *sseSink) deadline(began time.Time) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !o.ending {
+		_ = o.control.SetWriteDeadline(began.Add(2 * o.s.cfg.Slow))
+	}
+}
+
+func (o *sseSink) room(ctx context.Context) error { return ctx.Err() }
+
+func (o *sseSink) write(_ context.Context, e *feed.Event) error {
+	o.buffer = append(append(append(append(append(append(o.buffer[:0], "id: "...), e.ID...), ':'), o.cursor(e.After)...), "\ndata: "...), e.JSON...)
+	err := o.send(string(append(o.buffer, "\n\n"...)))
+	if cap(o.buffer) > streamBytes { // a large one is not kept for the life of the stream
+		o.buffer = nil
+	}
+	if err == nil || err == errSlow && !o.broken {
+		o.s.sent.WithLabelValues(waySSE).Inc()
+	}
+	return err
+}
+
+func (o *sseSink) idle(context.Context) error { return o.send(": alive\n\n") }
+
+// send writes and flushes. A reader that takes longer than Slow is told so if it takes it at all; after twice that it is cut
+// off where it is.
+func (o *sseSink) send(text string) error {
+	began := time.Now()
+	o.deadline(began)
+	if _, err := o.w.Write([]byte(text)); err != nil {
+		o.broken = true
+		return errSlow
+	}
+	if err := o.control.Flush(); err != nil {
+		o.broken = true
+		return errSlow
+	}
+	if time.Since(began) > o.s.cfg.Slow {
+		return errSlow
+	}
+	return nil
+}

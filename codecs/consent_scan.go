@@ -111,7 +111,7 @@ func consentShape(n *node) (step consentStep, ok bool) {
 // is for Scan alone, from one call to the next. What Scan reads, Decode reads and finds the same in it; false says that it
 // is for Decode to tell, and c means nothing then.
 func (s *ConsentScan) Scan(body []byte, c *Consents) bool {
-	r := scanner{rest: body}
+	r := scanner{body: body}
 	for _, step := range s.row {
 		switch step {
 		case rowVersion:
@@ -144,7 +144,7 @@ func (s *ConsentScan) Scan(body []byte, c *Consents) bool {
 			r.skip(step)
 		}
 	}
-	return !r.bad && len(r.rest) == 0
+	return !r.bad && r.pos == len(body)
 }
 
 func (s *ConsentScan) scanGrant(r *scanner, g *Grant) {
@@ -191,21 +191,32 @@ func (s *ConsentScan) scanObjection(r *scanner, o *Objection) {
 
 // scanner reads what any writer of ours makes: shortest varints, blocks without a size. Whatever else Avro allows is bad.
 type scanner struct {
-	rest []byte
+	body []byte
+	pos  int // at the end once something was bad
 	bad  bool
 }
 
-func (r *scanner) fail() { r.bad, r.rest = true, nil }
+// fail ends the reading: whatever is asked for next is bad too.
+func (r *scanner) fail() { r.bad, r.pos = true, len(r.body) }
 
 func (r *scanner) long() int64 {
+	if r.pos < len(r.body) && r.body[r.pos] < 0x80 {
+		v := r.body[r.pos]
+		r.pos++
+		return int64(v>>1) ^ -int64(v&1)
+	}
+	return r.longer()
+}
+
+func (r *scanner) longer() int64 {
 	var v uint64
-	for i, b := range r.rest {
+	for i, b := range r.body[r.pos:] {
 		v |= uint64(b&0x7f) << (7 * i)
 		if b < 0x80 {
-			if i > 0 && b == 0 {
-				break
+			if b == 0 {
+				break // not the shortest
 			}
-			r.rest = r.rest[i+1:]
+			r.pos += i + 1
 			return int64(v>>1) ^ -int64(v&1)
 		}
 		if i == 8 { // 63 bits
@@ -218,7 +229,7 @@ func (r *scanner) long() int64 {
 
 // length is a number of bytes that are there.
 func (r *scanner) length() int {
-	if n := r.long(); n >= 0 && n <= int64(len(r.rest)) {
+	if n := r.long(); n >= 0 && n <= int64(len(r.body)-r.pos) {
 		return int(n)
 	}
 	r.fail()
@@ -230,8 +241,8 @@ func (r *scanner) block() int { return r.length() }
 
 func (r *scanner) text() string {
 	n := r.length()
-	b := r.rest[:n]
-	r.rest = r.rest[n:]
+	b := r.body[r.pos : r.pos+n]
+	r.pos += n
 	return unsafe.String(unsafe.SliceData(b), n) // the body's bytes, as Scan says
 }
 
@@ -240,14 +251,14 @@ func (r *scanner) skip(step consentStep) {
 	case skipLong:
 		r.long()
 	case skipText:
-		r.rest = r.rest[r.length():]
+		r.pos += r.length()
 	default:
 		for n := r.block(); n > 0; n = r.block() {
 			for ; n > 0 && !r.bad; n-- {
 				if step == skipLongs {
 					r.long()
 				} else {
-					r.rest = r.rest[r.length():]
+					r.pos += r.length()
 				}
 			}
 		}

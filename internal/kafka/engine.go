@@ -135,7 +135,7 @@ func NewEngine(cfg GroupConfig) (*Engine, error) {
 		return nil, err
 	}
 	e.tables = newTables(e.table, cfg.Changed, e.fail)
-	e.tables.packs = cfg.Pack
+	e.tables.packs, e.tables.reader = cfg.Pack, e.reader
 	e.lease = lease{age: cfg.LeaseAge, reader: e.reader, tables: e.tables}
 	for _, l := range g.LookupTables() {
 		e.lease.views = append(e.lease.views, l.Topic())

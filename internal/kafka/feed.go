@@ -1,6 +1,8 @@
 package kafka
 
 import (
+	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -11,21 +13,28 @@ import (
 )
 
 // feed is one table partition on its way from the reader to goka (it is goka's sarama.PartitionConsumer).
+//
+// goka takes one message for all that a fetch brought, under a key that no row has: the table gets the rows behind it when
+// goka applies it (load). A channel and two clocks a row would take longer than everything else that is done to a row.
 type feed struct {
 	r         *reader
 	topic     string
 	partition int32
 
 	leader int32 // guarded by reader.mu; -1: to be looked up
-	next   int64 // the position: offset of the next fetch; written by the leader's fetch loop alone
 
-	mu    sync.Mutex
-	queue []*sarama.ConsumerMessage
-	err   error
-	shut  bool
-	ring  [8]answer // the last answers, newest at ring[n%8]
-	n     int
-	wake  chan struct{} // has room for one
+	mu     sync.Mutex
+	next   int64 // the position: offset of the next fetch
+	busy   bool  // an answer is being decoded: the position is about to move
+	queue  []*load
+	rows   int     // in queue
+	serial uint64  // of the last load queued
+	handed []*load // what goka has or is offered, until its table has taken it
+	err    error
+	shut   bool
+	ring   [8]answer // the last answers, newest at ring[n%8]
+	n      int
+	wake   chan struct{} // has room for one
 
 	msgs chan *sarama.ConsumerMessage
 	errs chan *sarama.ConsumerError
@@ -36,6 +45,13 @@ type feed struct {
 type answer struct {
 	asked time.Time
 	lso   int64
+}
+
+// load is what one fetch brought of a partition: records in order, and the offset up to and with which that is all there is.
+type load struct {
+	token   string
+	records []*kgo.Record
+	last    int64
 }
 
 func newFeed(r *reader, topic string, partition int32, offset int64) *feed {
@@ -51,12 +67,24 @@ func (f *feed) pump() {
 	defer close(f.msgs)
 	for {
 		f.mu.Lock()
-		batch, err := f.queue, f.err
-		f.queue = nil
+		var l *load
+		room := false
+		if len(f.queue) > 0 {
+			l, f.queue = f.queue[0], f.queue[1:]
+			room = f.rows > feedQueue
+			f.rows -= len(l.records)
+			room = room && f.rows <= feedQueue
+			f.handed = append(f.handed, l)
+		}
+		err := f.err
 		f.mu.Unlock()
-		for _, m := range batch {
+		if room {
+			f.r.wake()
+		}
+		if l != nil {
 			select {
-			case f.msgs <- m:
+			case f.msgs <- &sarama.ConsumerMessage{Topic: f.topic, Partition: f.partition, Offset: l.last, Key: []byte(l.token)}:
+				continue
 			case <-f.stop:
 				return
 			}
@@ -74,31 +102,60 @@ func (f *feed) pump() {
 	}
 }
 
-// push appends records and moves the position to next. Where the position runs ahead of the last record, goka gets a
-// record of a key that nobody uses at the offset before it, so that its recovery sees that it has arrived.
+// push appends what was read and moves the position to next. Where the position runs ahead of the last record, goka is told
+// of the offset before it all the same, so that its recovery sees that it has arrived.
 func (f *feed) push(records []*kgo.Record, next int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	if next <= f.next && len(records) == 0 {
 		return
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
 	last := f.next - 1
-	for _, r := range records {
-		m := &sarama.ConsumerMessage{Topic: f.topic, Partition: f.partition, Offset: r.Offset, Key: r.Key, Value: r.Value, Timestamp: r.Timestamp}
-		if r.Attrs.IsControl() && flaw.Planted(flaw.FillerForgotten) {
-			continue
-		}
-		if r.Attrs.IsControl() {
-			m.Key, m.Value = []byte(controlKey), nil
-		}
-		f.queue = append(f.queue, m)
-		last = r.Offset
-	}
-	if next-1 > last && !flaw.Planted(flaw.FillerForgotten) {
-		f.queue = append(f.queue, &sarama.ConsumerMessage{Topic: f.topic, Partition: f.partition, Offset: next - 1, Key: []byte(controlKey)})
+	if n := len(records); n > 0 {
+		last = records[n-1].Offset
 	}
 	f.next = max(next, last+1)
+	if flaw.Planted(flaw.FillerForgotten) {
+		records = slices.DeleteFunc(records, func(r *kgo.Record) bool { return r.Attrs.IsControl() })
+		if len(records) == 0 {
+			return
+		}
+		last = records[len(records)-1].Offset
+	} else {
+		last = f.next - 1
+	}
+	f.serial++
+	f.queue = append(f.queue, &load{token: controlKey + strconv.FormatUint(f.serial, 10), records: records, last: last})
+	f.rows += len(records)
 	f.signal()
+}
+
+// take gives what is behind a message's key, once; false if it is of no message of this feed, or of one before the last
+// that was taken.
+func (f *feed) take(token string) (records []*kgo.Record, ok bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for i, l := range f.handed {
+		if l.token == token {
+			f.handed = slices.Delete(f.handed, 0, i+1)
+			return l.records, true
+		}
+	}
+	return nil, false
+}
+
+// room says where to read on, and whether to do so now: not while an answer is being decoded, or much is waiting for goka.
+func (f *feed) room() (next int64, ok bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.next, !f.busy && f.rows <= feedQueue && f.err == nil && !f.shut
+}
+
+// decoding notes that an answer is, or is no longer, being decoded.
+func (f *feed) decoding(busy bool) {
+	f.mu.Lock()
+	f.busy = busy
+	f.mu.Unlock()
 }
 
 func (f *feed) fail(err error) {
@@ -113,12 +170,6 @@ func (f *feed) signal() {
 	case f.wake <- struct{}{}:
 	default:
 	}
-}
-
-func (f *feed) full() bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return len(f.queue) > feedQueue || f.err != nil || f.shut
 }
 
 func (f *feed) closed() bool {

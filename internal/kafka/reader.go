@@ -30,6 +30,7 @@ type reader struct {
 	wait   time.Duration // longest time the leader may sit on an empty answer
 	hold   func(topic string, partition int32) bool
 	broken func(error) // told when a table must be read anew, which only a new reader does
+	unpack kgo.Decompressor
 
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -37,6 +38,7 @@ type reader struct {
 
 	mu      sync.Mutex
 	feeds   map[string]map[int32]*feed
+	known   map[tp]int32   // leaders as they were last looked up
 	leaders map[int32]bool // with a loop
 	ids     map[string][16]byte
 	names   map[[16]byte]string
@@ -47,7 +49,9 @@ type reader struct {
 const (
 	feedQueue   = 4096 // records that may wait for goka before the partition is left out of the next fetch
 	fetchBytes  = 32 << 20
-	fetchPerTP  = 1 << 20
+	fetchPerTP  = 2 << 20
+	largeAnswer = 16 << 10               // bytes of a partition's answer that are decoded beside the next fetch
+	leftOutWait = 5 * time.Millisecond   // longest time for an empty answer while a partition is left out, which soon has room again
 	metadataAge = 200 * time.Millisecond // between two look-ups of leaders while some are unknown
 )
 
@@ -57,7 +61,7 @@ func newReader(c Connection, age time.Duration, log *slog.Logger, hold func(stri
 	if err != nil {
 		return nil, err
 	}
-	r := &reader{client: client, admin: kadm.NewClient(client), log: log, wait: age / 8, hold: hold, broken: broken, warned: map[string]time.Time{},
+	r := &reader{client: client, admin: kadm.NewClient(client), log: log, wait: age / 8, hold: hold, broken: broken, warned: map[string]time.Time{}, known: map[tp]int32{}, unpack: kgo.DefaultDecompressor(),
 		feeds: map[string]map[int32]*feed{}, leaders: map[int32]bool{}, ids: map[string][16]byte{}, names: map[[16]byte]string{},
 		changed: make(chan struct{})}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
@@ -78,6 +82,13 @@ func (r *reader) signal() {
 	r.changed = make(chan struct{})
 }
 
+// wake is signal for those who do not hold mu.
+func (r *reader) wake() {
+	r.mu.Lock()
+	r.signal()
+	r.mu.Unlock()
+}
+
 // add begins to feed a partition from offset.
 func (r *reader) add(topic string, partition int32, offset int64) (*feed, error) {
 	r.mu.Lock()
@@ -89,9 +100,44 @@ func (r *reader) add(topic string, partition int32, offset int64) (*feed, error)
 		return nil, fmt.Errorf("read %s/%d: it is being read already", topic, partition)
 	}
 	f := newFeed(r, topic, partition, offset)
+	if leader, known := r.known[tp{topic, partition}]; known {
+		r.follow(f, leader)
+	}
 	r.feeds[topic][partition] = f
 	r.signal()
 	return f, nil
+}
+
+// follow makes the leader's loop fetch a feed; the caller holds mu.
+func (r *reader) follow(f *feed, leader int32) {
+	f.leader = leader
+	if !r.leaders[leader] {
+		r.leaders[leader] = true
+		r.done.Add(1)
+		go r.fetchLoop(leader)
+	}
+}
+
+// lost makes feeds wait for their leader to be looked up.
+func (r *reader) lost(feeds ...*feed) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, f := range feeds {
+		f.leader = -1
+		delete(r.known, tp{f.topic, f.partition})
+	}
+	r.signal()
+}
+
+// rows gives what is behind the key of a message that goka got of a partition, once.
+func (r *reader) rows(topic string, partition int32, token string) (records []*kgo.Record, ok bool) {
+	r.mu.Lock()
+	f := r.feeds[topic][partition]
+	r.mu.Unlock()
+	if f == nil {
+		return nil, false
+	}
+	return f.take(token)
 }
 
 func (r *reader) remove(f *feed) {
@@ -169,15 +215,12 @@ func (r *reader) lookUp(topics map[string]bool) error {
 		}
 		r.ids[name], r.names[t.ID] = t.ID, name
 		for p, d := range t.Partitions {
-			f := r.feeds[name][p]
-			if f == nil || f.leader >= 0 || d.Leader < 0 {
+			if d.Leader < 0 {
 				continue
 			}
-			f.leader = d.Leader
-			if !r.leaders[d.Leader] {
-				r.leaders[d.Leader] = true
-				r.done.Add(1)
-				go r.fetchLoop(d.Leader)
+			r.known[tp{name, p}] = d.Leader
+			if f := r.feeds[name][p]; f != nil && f.leader < 0 {
+				r.follow(f, d.Leader)
 			}
 		}
 	}
@@ -195,7 +238,7 @@ func (r *reader) fetchLoop(leader int32) {
 		if len(feeds) == 0 {
 			select {
 			case <-changed:
-			case <-time.After(r.wait): // a full feed may have room again
+			case <-time.After(r.wait): // what a test holds may be let go
 			case <-r.ctx.Done():
 			}
 			continue
@@ -218,12 +261,7 @@ func (r *reader) fetchLoop(leader int32) {
 			return
 		}
 		r.warn(fmt.Sprintf("fetch table partitions from broker %d: retrying", leader), err)
-		r.mu.Lock()
-		for _, f := range feeds {
-			f.leader = -1
-		}
-		r.signal()
-		r.mu.Unlock()
+		r.lost(feeds...)
 		select {
 		case <-time.After(metadataAge):
 		case <-r.ctx.Done():
@@ -235,7 +273,6 @@ func (r *reader) fetchLoop(leader int32) {
 func (r *reader) request(leader int32) (*kmsg.FetchRequest, []*feed) {
 	req := kmsg.NewPtrFetchRequest()
 	req.ReplicaID = -1
-	req.MaxWaitMillis = int32(r.wait.Milliseconds())
 	req.MinBytes = 1
 	req.MaxBytes = fetchBytes
 	req.IsolationLevel = 1 // read_committed
@@ -244,16 +281,22 @@ func (r *reader) request(leader int32) (*kmsg.FetchRequest, []*feed) {
 	}
 	req.SessionEpoch = -1 // no fetch session
 	var feeds []*feed
+	wait := r.wait
 	for topic, ps := range r.feeds {
 		t := kmsg.NewFetchRequestTopic()
 		t.Topic, t.TopicID = topic, r.ids[topic]
 		for p, f := range ps {
-			if f.leader != leader || f.full() || (r.hold != nil && r.hold(topic, p)) {
+			if f.leader != leader || (r.hold != nil && r.hold(topic, p)) {
+				continue
+			}
+			next, ok := f.room()
+			if !ok {
+				wait = min(wait, leftOutWait)
 				continue
 			}
 			fp := kmsg.NewFetchRequestTopicPartition()
 			fp.Partition = p
-			fp.FetchOffset = f.next
+			fp.FetchOffset = next
 			fp.PartitionMaxBytes = fetchPerTP
 			t.Partitions = append(t.Partitions, fp)
 			feeds = append(feeds, f)
@@ -262,6 +305,7 @@ func (r *reader) request(leader int32) (*kmsg.FetchRequest, []*feed) {
 			req.Topics = append(req.Topics, t)
 		}
 	}
+	req.MaxWaitMillis = int32(wait.Milliseconds())
 	return req, feeds
 }
 
@@ -300,12 +344,13 @@ func (r *reader) answer(resp *kmsg.FetchResponse, feeds []*feed, at time.Time) {
 	}
 }
 
-// take hands one partition's answer to its feed.
+// take hands one partition's answer to its feed. Recovery is bound by decoding: large answers are decoded each in a goroutine.
 func (r *reader) take(f *feed, p *kmsg.FetchResponseTopicPartition, at time.Time) {
+	next, _ := f.room() // does not move while there is a question or an answer
 	switch err := kerr.ErrorForCode(p.ErrorCode); {
 	case err == nil:
 	case errors.Is(err, kerr.OffsetOutOfRange):
-		err = fmt.Errorf("read table %s/%d at offset %d: %w: it must be read anew", f.topic, f.partition, f.next, err)
+		err = fmt.Errorf("read table %s/%d at offset %d: %w: it must be read anew", f.topic, f.partition, next, err)
 		f.fail(err)
 		r.broken(err)
 		return
@@ -313,21 +358,34 @@ func (r *reader) take(f *feed, p *kmsg.FetchResponseTopicPartition, at time.Time
 		if !errors.Is(err, kerr.NotLeaderForPartition) && !errors.Is(err, kerr.FencedLeaderEpoch) {
 			r.warn(fmt.Sprintf("fetch table partition %s/%d: retrying", f.topic, f.partition), err)
 		}
-		r.mu.Lock()
-		f.leader = -1
-		r.signal()
-		r.mu.Unlock()
+		r.lost(f)
 		return
 	}
+	if len(p.RecordBatches) < largeAnswer {
+		r.decode(f, p, next, at)
+		return
+	}
+	f.decoding(true)
+	r.done.Add(1)
+	go func() {
+		defer r.done.Done()
+		r.decode(f, p, next, at)
+		f.decoding(false)
+		r.wake()
+	}()
+}
+
+// decode hands on what an answer brought; asked is the offset of its question.
+func (r *reader) decode(f *feed, p *kmsg.FetchResponseTopicPartition, asked int64, at time.Time) {
 	isolation := kgo.ReadCommitted()
 	if flaw.Planted(flaw.ReadsUncommitted) {
 		isolation = kgo.ReadUncommitted()
 	}
 	part, next := kgo.ProcessFetchPartition(kgo.ProcessFetchPartitionOpts{
-		KeepControlRecords: true, Offset: f.next, IsolationLevel: isolation, Topic: f.topic, Partition: f.partition,
-	}, p, kgo.DefaultDecompressor(), nil)
+		KeepControlRecords: true, Offset: asked, IsolationLevel: isolation, Topic: f.topic, Partition: f.partition,
+	}, p, r.unpack, nil)
 	if part.Err != nil {
-		f.fail(fmt.Errorf("read %s/%d at offset %d: %w", f.topic, f.partition, f.next, part.Err))
+		f.fail(fmt.Errorf("read %s/%d at offset %d: %w", f.topic, f.partition, asked, part.Err))
 		return
 	}
 	f.push(part.Records, next)

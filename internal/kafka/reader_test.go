@@ -82,8 +82,15 @@ func take(t *testing.T, pc sarama.PartitionConsumer, end int64) (keys []string) 
 				t.Fatalf("offset %d after %d", m.Offset, last)
 			}
 			last = m.Offset
-			if string(m.Key) != controlKey {
-				keys = append(keys, string(m.Key))
+			f := pc.(*feed)
+			records, ok := f.r.rows(f.topic, f.partition, string(m.Key))
+			if _, again := f.r.rows(f.topic, f.partition, string(m.Key)); !ok || again || m.Value != nil {
+				t.Fatalf("message %q: there %v, twice %v", m.Key, ok, again)
+			}
+			for _, r := range records {
+				if !r.Attrs.IsControl() {
+					keys = append(keys, string(r.Key))
+				}
 			}
 			if m.Offset >= end-1 {
 				return keys

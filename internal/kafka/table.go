@@ -6,10 +6,12 @@ import (
 	"slices"
 	"sync"
 	"time"
+	"unsafe"
 
 	"civicbus/internal/flaw"
 
 	"github.com/lovoo/goka/storage"
+	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 // table holds the rows of one partition of one table topic in memory, behind goka's storage.Storage.
@@ -33,13 +35,14 @@ type table struct {
 	open      bool
 	session   int // counts Open
 	closedAt  time.Time
-	loaded    int64                        // changelog records applied since the process started: what a rebalance re-reads shows here
-	end       int64                        // where the log ended when goka last began to read it
-	began     time.Time                    // and when that was
-	beganAt   int64                        // and what had been read then
-	changed   func(key string, row []byte) // told after a committed row changed, nil: it is gone; may be nil
-	pack      Pack                         // what is kept of a row; nil: all of it. Never of the group's own table
-	packed    []byte                       // room for it, guarded by mu
+	loaded    int64                                    // changelog records applied since the process started: what a rebalance re-reads shows here
+	end       int64                                    // where the log ended when goka last began to read it
+	began     time.Time                                // and when that was
+	beganAt   int64                                    // and what had been read then
+	changed   func(key string, row []byte)             // told when a committed row changed, before pack or after, nil: it is gone; may be nil
+	pack      Pack                                     // what is kept of a row; nil: all of it. Never of the group's own table
+	packed    []byte                                   // room for it, guarded by mu
+	loads     func(token string) ([]*kgo.Record, bool) // what is behind a message of the reader's; nil in tests
 }
 
 // Pack appends to dst what is kept of a row of a table that a group joins or looks up but does not own, or that a view holds;
@@ -140,10 +143,47 @@ func (t *table) Set(key string, value []byte) error {
 	return t.write(key, value)
 }
 
-// Delete removes a row.
-func (t *table) Delete(key string) error { return t.write(key, nil) }
+// Delete removes a row; or, under the key of a message of the reader's, it applies the rows behind it.
+func (t *table) Delete(key string) error {
+	if len(key) <= len(controlKey) || key[:len(controlKey)] != controlKey || t.loads == nil {
+		return t.write(key, nil)
+	}
+	if records, ok := t.loads(key); ok {
+		return t.load(records)
+	}
+	t.mu.RLock()
+	read := t.own && t.recovered
+	t.mu.RUnlock()
+	if read {
+		return t.write(key, nil) // a callback's, about a record with a strange key
+	}
+	return fmt.Errorf("write %s/%d: the rows that were read are gone", t.topic, t.partition)
+}
+
+// load applies a run of changelog records. It is goka's goroutine that does it, where it would apply one.
+func (t *table) load(records []*kgo.Record) error {
+	for _, r := range records {
+		if r.Attrs.IsControl() {
+			continue
+		}
+		key := unsafe.String(unsafe.SliceData(r.Key), len(r.Key)) // the arena copies it; whoever else gets it may keep it
+		if t.own || t.changed != nil {
+			key = string(r.Key)
+		}
+		if err := t.write(key, r.Value); err != nil {
+			return err
+		}
+	}
+	t.mu.Lock()
+	t.loaded += int64(max(0, len(records)-1)) // and one, when goka sets the offset
+	t.mu.Unlock()
+	return nil
+}
 
 func (t *table) write(key string, value []byte) error {
+	if t.pack != nil && t.changed != nil && key != controlKey {
+		t.changed(key, value) // first: it may wait for what pack needs
+	}
 	t.mu.Lock()
 	if !t.open {
 		t.mu.Unlock()
@@ -161,7 +201,7 @@ func (t *table) write(key string, value []byte) error {
 		t.rows.set(key, t.kept(value))
 	}
 	t.mu.Unlock()
-	if t.changed != nil && key != controlKey {
+	if t.changed != nil && t.pack == nil && key != controlKey {
 		t.changed(key, value)
 	}
 	return nil

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/lovoo/goka/storage"
+	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 // controlKey stands for a changelog offset that holds no row (a transaction marker, or what compaction took away): goka's
@@ -20,6 +21,7 @@ type tables struct {
 	own     string // the group's own table topic; empty: none
 	changed func(topic, key string, row []byte)
 	packs   map[string]Pack // by table topic; not of own
+	reader  *reader         // where goka's messages have their rows; nil in tests
 	broken  func(error)     // told when what was read here is not what the log has (any more)
 
 	mu    sync.RWMutex
@@ -48,6 +50,9 @@ func (ts *tables) builder() storage.Builder {
 			t = newTable(topic, partition, topic == ts.own, changed)
 			if !t.own {
 				t.pack = ts.packs[topic]
+			}
+			if ts.reader != nil {
+				t.loads = func(token string) ([]*kgo.Record, bool) { return ts.reader.rows(topic, partition, token) }
 			}
 			ts.m[topic][partition] = t
 		}

@@ -41,6 +41,7 @@ func NewView(c Connection, age time.Duration, log *slog.Logger, changed func(tab
 		return nil, err
 	}
 	v.reader, v.tables = r, newTables("", changed, broken)
+	v.tables.reader = r
 	v.lease = lease{age: age, reader: r, tables: v.tables, views: topics}
 	for _, t := range topics {
 		view, err := goka.NewView(nil, goka.Table(t), new(codec.Bytes),

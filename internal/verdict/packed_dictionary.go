@@ -1,6 +1,7 @@
 package verdict
 
 import (
+	"maps"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -15,42 +16,47 @@ const (
 	maxSet   = 32 // texts of a set
 )
 
-// dictionary gives each text, or each set of texts, a number, once and for ever. Reading takes no lock. Safe for concurrent use.
+// dictionary gives each text, or each set of texts, a number, once and for ever. What it has had for a while is found without
+// a lock. Safe for concurrent use.
 type dictionary[V any] struct {
 	most   int
-	values atomic.Pointer[[]V] // by number - 1; what is published is never written again
+	values atomic.Pointer[[]V]               // by number - 1; what is published is never written again
+	known  atomic.Pointer[map[string]uint32] // numbers, as they were when it was published; never written
 
-	mu      sync.RWMutex
+	mu      sync.Mutex
 	numbers map[string]uint32
+	misses  int // keys that were looked for in numbers since known was published
 }
 
 func newDictionary[V any](most int) *dictionary[V] {
 	d := &dictionary[V]{most: most, numbers: map[string]uint32{}}
 	d.values.Store(new([]V))
+	d.known.Store(&map[string]uint32{})
 	return d
 }
 
 // number gives a key's number, from 1; a new key is entered with the value that is made of a copy of it. 0: there is no
 // room. The key itself is not kept.
 func (d *dictionary[V]) number(key string, made func(own string) V) uint32 {
-	d.mu.RLock()
-	n := d.numbers[key]
-	full := len(d.numbers) >= d.most
-	d.mu.RUnlock()
-	if n > 0 || full {
+	known := *d.known.Load()
+	if n, ok := known[key]; ok || len(known) >= d.most {
 		return n
 	}
-	own := strings.Clone(key)
-	value := made(own)
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if n := d.numbers[own]; n > 0 || len(d.numbers) >= d.most {
-		return n
+	n, ok := d.numbers[key]
+	if !ok && len(d.numbers) < d.most {
+		own := strings.Clone(key)
+		values := append(*d.values.Load(), made(own)) // beyond the end of what readers have
+		d.values.Store(&values)
+		n = uint32(len(values))
+		d.numbers[own] = n
 	}
-	values := append(*d.values.Load(), value) // beyond the end of what readers have
-	d.values.Store(&values)
-	n = uint32(len(values))
-	d.numbers[own] = n
+	if d.misses++; d.misses > len(d.numbers) {
+		published := maps.Clone(d.numbers) // pays for itself by the misses before
+		d.known.Store(&published)
+		d.misses = 0
+	}
 	return n
 }
 

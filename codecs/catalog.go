@@ -74,8 +74,11 @@ type Meta struct {
 	ID        string `avro:"id"`         // unique; a repeat is answered as the first was, and changes nothing
 	Actor     string `avro:"actor"`      // the person or client who asks, e.g. operator:anna; never a national id
 	IssuedAt  int64  `avro:"issued_at"`  // Unix milliseconds, for people; decides nothing
-	IfVersion int64  `avro:"if_version"` // the row's version that the change was made on; 0: any
+	IfVersion int64  `avro:"if_version"` // the row's version that the change was made on; 0: any; IfAbsent: there must be no row
 }
+
+// IfAbsent is the Meta.IfVersion of a command that only makes a row.
+const IfAbsent = -1
 
 // CommandResult answers one command on command-results. Key: the command's key, so that it stays in order with the row.
 type CommandResult struct {

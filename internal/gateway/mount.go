@@ -1,10 +1,22 @@
 package gateway
 
 import (
+	"crypto/hkdf"
+	"crypto/sha256"
+	"fmt"
+
 	"civicbus/internal/gateway/publish"
+	"civicbus/internal/gateway/subscriptions"
 )
 
 // mount declares the routes of every part.
 func (g *Gateway) mount() error {
-	return publish.Mount(g.api, g.publisher)
+	if err := publish.Mount(g.api, g.publisher); err != nil {
+		return err
+	}
+	cursors, err := hkdf.Key(sha256.New, g.cfg.BusKey, nil, "civicbus gateway list cursors", 32)
+	if err != nil {
+		return fmt.Errorf("derive the key of cursors: %w", err)
+	}
+	return subscriptions.Mount(g.api, subscriptions.Config{Tables: g.world, Commands: g.cfg.Commands, Schemas: g.cfg.Registry, Delivered: g.delivered, CursorKey: cursors, Now: g.cfg.Now})
 }

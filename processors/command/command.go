@@ -162,7 +162,9 @@ func admit(order Order, version int64) Refusal {
 		return Refuse(InvalidCommand, "meta.id", "a command has an id of 1 to 128 bytes of plain text, so that a repeat can be told")
 	case !plainID(order.Meta.Actor):
 		return Refuse(InvalidCommand, "meta.actor", "a command names who asks, in 1 to 128 bytes of plain text, and never by a personal identity code")
-	case order.Meta.IfVersion != 0 && order.Meta.IfVersion != version:
+	case order.Meta.IfVersion == codecs.IfAbsent && version != 0:
+		return Refuse(VersionConflict, "meta.ifVersion", "there is a row already")
+	case order.Meta.IfVersion != 0 && order.Meta.IfVersion != codecs.IfAbsent && order.Meta.IfVersion != version:
 		return Refuse(VersionConflict, "meta.ifVersion", "the row has changed since; read it again")
 	}
 	return Refusal{}

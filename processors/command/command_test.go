@@ -188,3 +188,17 @@ func TestNames(t *testing.T) {
 		t.Error("bounds of plain text")
 	}
 }
+
+// A command that only makes a row is refused where there is one, and its repeat is still answered as it was.
+func TestIfAbsent(t *testing.T) {
+	row, made := add(nil, "c1", codecs.IfAbsent, 1)
+	if made.Status != Accepted || made.Version != 1 {
+		t.Fatalf("%+v", made)
+	}
+	if next, again := add(row, "c1", codecs.IfAbsent, 1); next != nil || again.Status != Accepted || again.Version != 1 {
+		t.Fatalf("the repeat: %+v", again)
+	}
+	if next, second := add(row, "c2", codecs.IfAbsent, 1); next != nil || second.Status != Refused || second.Reason != VersionConflict || second.Version != 1 {
+		t.Fatalf("the second: %+v", second)
+	}
+}

@@ -51,7 +51,8 @@ type Selection struct {
 }
 
 // Projection makes the projection for every path that the subscriber may get. Paths below profile are left to
-// Selection.Profile. The error wraps ErrNoPath for a path that the schema does not have, and ErrNoRecord.
+// Selection.Profile. While a projection of the same paths is in use it is that one: subscribers with the same fields share it.
+// The error wraps ErrNoPath for a path that the schema does not have, and ErrNoRecord.
 func (s *Schema) Projection(paths []string) (*Projection, error) {
 	if s.root.kind != kindRecord {
 		return nil, fmt.Errorf("project %s: %w", s.FullName(), ErrNoRecord)
@@ -67,8 +68,19 @@ func (s *Schema) Projection(paths []string) (*Projection, error) {
 		wanted = append(wanted, path)
 	}
 	slices.Sort(wanted)
-	p := &Projection{writer: s.parsed, paths: slices.Compact(wanted)}
+	wanted = slices.Compact(wanted)
+	if p := s.projections.find(wanted); p != nil {
+		return p, nil
+	}
+	p, err := s.project(wanted)
+	if err != nil {
+		return nil, fmt.Errorf("project %s: %w", s.FullName(), err)
+	}
+	return s.projections.keep(p), nil
+}
 
+func (s *Schema) project(paths []string) (*Projection, error) {
+	p := &Projection{writer: s.parsed, paths: paths}
 	tree := &want{slot: -1}
 	reach := reach{fields: map[*node]map[*field]bool{}, whole: map[*node]bool{}}
 	for i, path := range p.paths {
@@ -85,15 +97,15 @@ func (s *Schema) Projection(paths []string) (*Projection, error) {
 
 	places := 0
 	if p.places = placeAt(p.root, tree, &places); places > maxProgramOps {
-		return nil, fmt.Errorf("project %s: paths lead to more than %d places", s.FullName(), maxProgramOps)
+		return nil, fmt.Errorf("paths lead to more than %d places", maxProgramOps)
 	}
 	p.partly = s.partly(p.paths)
 	text, err := projectedText(s.root, reach.fields)
 	if err != nil {
-		return nil, fmt.Errorf("project %s: %w", s.FullName(), err)
+		return nil, err
 	}
 	if p.schema, err = ParseSchema(text); err != nil {
-		return nil, fmt.Errorf("project %s: %w", s.FullName(), err)
+		return nil, err
 	}
 	p.text = text
 	return p, nil

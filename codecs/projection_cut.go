@@ -35,21 +35,32 @@ type cutProgram struct {
 type cutCode uint8
 
 const (
-	cutLiteral cutCode = iota // the literal alone
-	cutRange                  // of the image: from the begin of spot from to the end of spot to
-	cutSwitch                 // runs branches[the branch that was read at spot from]
-	cutField                  // the field at spot from by the cutter
-	cutStamp                  // a null, or the record of the stamp by branches[0]
-	cutShown                  // of the stamp's image: from attribute from to attribute to
+	cutFixed  cutCode = iota // the fixed bytes alone
+	cutLong                  // more fixed bytes than an op has room for: more.fixed
+	cutRange                 // of the image: from the begin of spot from to the end of spot to
+	cutSwitch                // go on at more.targets[the branch that was read at spot from]
+	cutGo                    // go on at to
+	cutField                 // the field at spot from by the cutter
+	cutStamp                 // begins the record of the stamp; without a stamp it is null, and goes on at to
+	cutShown                 // of the stamp's image: from attribute from to attribute to
 )
 
-// cutOp appends a literal, and then what its code says.
+// cutOp appends size fixed bytes, and then what its code says.
 type cutOp struct {
 	code     cutCode
+	size     uint8
 	from, to int32
-	literal  string
-	branches [][]cutOp
-	field    *plannedField
+	fixed    [fixedBytes]byte
+	more     *cutMore
+}
+
+// fixedBytes is what a processor stores in one go.
+const fixedBytes = 8
+
+type cutMore struct {
+	fixed   []byte
+	targets []int32
+	field   *plannedField
 }
 
 // Append appends the Avro body of the original under the projected schema, without the wire header, to dst, as Projection.Append does
@@ -77,12 +88,10 @@ func (c *Cut) Append(dst []byte, o *Original) ([]byte, error) {
 	if !o.readable {
 		return c.plain(dst, o)
 	}
-	o.cutter.emptyLeft = o.emptyLeft
-	out, ok := o.cut(program.ops, c, dst, len(dst))
-	if !ok {
-		return c.plain(dst, o)
+	if out, ok := o.cut(program, c, dst); ok {
+		return out, nil
 	}
-	return out, nil
+	return c.plain(dst, o)
 }
 
 // plain does it without a program.
@@ -124,42 +133,72 @@ func (c *Cut) compile() *cutProgram {
 	return made
 }
 
-// cut runs a program over the image; false: a field's bytes are bad, or too many.
-func (o *Original) cut(ops []cutOp, c *Cut, dst []byte, begin int) ([]byte, bool) {
-	for i := range ops {
+// cut runs a program over the image; false: a field's bytes are bad, or too many. Where there is room behind dst, an op's fixed
+// bytes are stored without asking how many they are; what is behind the end may be overwritten.
+func (o *Original) cut(program *cutProgram, c *Cut, dst []byte) ([]byte, bool) {
+	begin := len(dst)
+	out, n := dst[:cap(dst)], begin
+	o.cutter.emptyLeft = o.emptyLeft
+	ops := program.ops
+	for i := 0; i < len(ops); i++ {
 		op := &ops[i]
-		dst = append(dst, op.literal...)
+		if len(out)-n >= fixedBytes {
+			*(*[fixedBytes]byte)(out[n:]) = op.fixed
+			n += int(op.size)
+		} else {
+			out, n = put(out[:n], op.fixed[:op.size])
+		}
+		var piece []byte
 		switch op.code {
 		case cutRange:
-			dst = append(dst, o.image[o.spots[op.from].begin:o.spots[op.to].end]...)
+			piece = o.image[o.spots[op.from].begin:o.spots[op.to].end]
+		case cutLong:
+			piece = op.more.fixed
+		case cutShown:
+			piece = o.stampImage[o.attributes[op.from]:o.attributes[op.to+1]]
 		case cutSwitch:
-			var ok bool
-			if dst, ok = o.cut(op.branches[o.spots[op.from].branch], c, dst, begin); !ok {
-				return dst, false
-			}
-		case cutField:
-			var ok bool
-			if dst, ok = o.field(op, c, dst, begin); !ok {
-				return dst, false
-			}
+			i = int(op.more.targets[o.spots[op.from].branch]) - 1
+			continue
+		case cutGo:
+			i = int(op.to) - 1
+			continue
 		case cutStamp:
 			if o.stamp == nil {
-				dst = append(dst, 0)
-				continue
+				piece, i = oneNull, int(op.to)-1
+				break
 			}
 			o.readStamp()
-			dst, _ = o.cut(op.branches[0], c, dst, begin)
-		case cutShown:
-			dst = append(dst, o.stampImage[o.attributes[op.from]:o.attributes[op.to+1]]...)
+			piece = oneBranch
+		case cutField:
+			dst, ok := o.field(op, c, out[:n], begin)
+			if !ok {
+				return dst, false
+			}
+			out, n = dst[:cap(dst)], len(dst)
+			continue
+		}
+		if len(piece) <= len(out)-n {
+			n += copy(out[n:], piece)
+		} else {
+			out, n = put(out[:n], piece)
 		}
 	}
-	return dst, true
+	return out[:n], true
 }
+
+// put appends, and gives all of the room and how much of it is taken.
+func put(dst, piece []byte) (out []byte, n int) {
+	dst = append(dst, piece...)
+	return dst[:cap(dst)], len(dst)
+}
+
+// The number of the branch of a nullable record: null, and the record.
+var oneNull, oneBranch = []byte{0}, []byte{2}
 
 // field cuts one field from the body itself. What the whole body may hold of items without bytes is counted over the image
 // and the fields, so that it is never more than Append would let pass.
 func (o *Original) field(op *cutOp, c *Cut, dst []byte, begin int) ([]byte, bool) {
-	f, k := op.field, &o.cutter
+	f, k := op.more.field, &o.cutter
 	o.selection = Selection{Permit: c.permit, Own: c.own, Index: o.index}
 	k.sel, k.ends, k.dst, k.begin = &o.selection, c.projection.ends, dst, begin
 	k.split, k.foreign = false, false

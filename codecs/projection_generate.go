@@ -4,19 +4,24 @@ import "slices"
 
 // cutGenerator turns a plan into the operations of a Cut. It joins fixed bytes, and ranges that stand side by side in the image.
 type cutGenerator struct {
-	ops     []cutOp
-	literal []byte // not yet in ops
-	last    *spot  // with which the last range ends, while nothing came after it
+	ops   []cutOp
+	fixed []byte // not yet in ops
+	last  *spot  // with which the last range ends, while nothing came after it
 }
 
 func (g *cutGenerator) put(b ...byte) {
-	g.literal, g.last = append(g.literal, b...), nil
+	g.fixed, g.last = append(g.fixed, b...), nil
 }
 
-// add appends an operation, behind what is fixed before it.
-func (g *cutGenerator) add(op cutOp) {
-	op.literal = string(g.literal)
-	g.ops, g.literal, g.last = append(g.ops, op), g.literal[:0], nil
+// add appends an operation, behind what is fixed before it, and gives its position.
+func (g *cutGenerator) add(op cutOp) int {
+	if len(g.fixed) > fixedBytes {
+		g.ops = append(g.ops, cutOp{code: cutLong, more: &cutMore{fixed: slices.Clone(g.fixed)}})
+		g.fixed = g.fixed[:0]
+	}
+	op.size = uint8(copy(op.fixed[:], g.fixed))
+	g.ops, g.fixed, g.last = append(g.ops, op), g.fixed[:0], nil
+	return len(g.ops) - 1
 }
 
 // take appends the image from the begin of one spot to the end of another.
@@ -29,10 +34,16 @@ func (g *cutGenerator) take(from, to *spot) {
 	g.last = to
 }
 
-func (g *cutGenerator) end() []cutOp {
-	if len(g.literal) > 0 {
+func (g *cutGenerator) here() int32 {
+	if len(g.fixed) > 0 {
 		g.add(cutOp{})
 	}
+	g.last = nil // who comes here by another way has not taken it
+	return int32(len(g.ops))
+}
+
+func (g *cutGenerator) end() []cutOp {
+	g.here()
 	return g.ops
 }
 
@@ -45,27 +56,39 @@ func (g *cutGenerator) fields(planned []plannedField, spots []*spot) {
 		case f.what == planNull:
 			g.put(0)
 		case f.what == planAsked:
-			g.add(cutOp{code: cutField, from: int32(at.number), field: f})
+			g.add(cutOp{code: cutField, from: int32(at.number), more: &cutMore{field: f}})
 		case f.isWhole(at):
 			g.take(at, at)
 		case len(f.branches) == 1:
 			g.record(at, at.branches[0], f.branches[0].fields)
 		default:
-			op := cutOp{code: cutSwitch, from: int32(at.number)}
-			for b := range f.branches {
-				var sub cutGenerator
-				switch planned := &f.branches[b]; {
-				case planned.what == planNull:
-					sub.put(0)
-				case planned.isWhole(at.branches[b]):
-					sub.take(at, at)
-				default:
-					sub.record(at, at.branches[b], planned.fields)
-				}
-				op.branches = append(op.branches, sub.end())
-			}
-			g.add(op)
+			g.branches(at, f.branches)
 		}
+	}
+}
+
+// branches appends a way for each branch of a union.
+func (g *cutGenerator) branches(at *spot, planned []plannedBranch) {
+	more := &cutMore{targets: make([]int32, len(planned))}
+	g.add(cutOp{code: cutSwitch, from: int32(at.number), more: more})
+	var gos []int
+	for b := range planned {
+		more.targets[b] = g.here()
+		switch f := &planned[b]; {
+		case f.what == planNull:
+			g.put(0)
+		case f.isWhole(at.branches[b]):
+			g.take(at, at)
+		default:
+			g.record(at, at.branches[b], f.fields)
+		}
+		if b < len(planned)-1 {
+			gos = append(gos, g.add(cutOp{code: cutGo}))
+		}
+	}
+	end := g.here()
+	for _, i := range gos {
+		g.ops[i].to = end
 	}
 }
 
@@ -117,17 +140,18 @@ func (g *cutGenerator) stamp(shown []*Attribute) {
 		g.put(0)
 		return
 	}
-	sub := cutGenerator{literal: []byte{2}}
+	begin := g.add(cutOp{code: cutStamp})
+	shows := false // the op before shows the attribute before
 	for i := range profileAttributes {
-		if !slices.Contains(shown, &profileAttributes[i]) {
-			sub.put(0)
-			continue
+		was := shows
+		switch shows = slices.Contains(shown, &profileAttributes[i]); {
+		case !shows:
+			g.put(0)
+		case was:
+			g.ops[len(g.ops)-1].to = int32(i)
+		default:
+			g.add(cutOp{code: cutShown, from: int32(i), to: int32(i)})
 		}
-		if last := len(sub.ops) - 1; len(sub.literal) == 0 && last >= 0 {
-			sub.ops[last].to = int32(i)
-			continue
-		}
-		sub.add(cutOp{code: cutShown, from: int32(i), to: int32(i)})
 	}
-	g.add(cutOp{code: cutStamp, branches: [][]cutOp{sub.end()}})
+	g.ops[begin].to = g.here()
 }

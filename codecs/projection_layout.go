@@ -192,7 +192,7 @@ func passed(ops []layoutOp, skip []step, depth int) []layoutOp {
 func (m *layoutMaker) taken(n *node, at *spot, depth int, ops []layoutOp) []layoutOp {
 	switch n.kind {
 	case kindString, kindBytes:
-		if last := len(ops) - 1; last >= 0 && ops[last].code == layTexts && ops[last].spot+ops[last].count == at.number {
+		if last := len(ops) - 1; last >= 0 && ops[last].code == layTexts {
 			ops[last].count++
 			return ops
 		}

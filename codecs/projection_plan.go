@@ -38,7 +38,6 @@ const (
 // planner asks a cutter that has no body.
 type planner struct {
 	cutter cutter
-	full   map[*shape]bool
 	open   []*shape // the records around
 	count  int
 }
@@ -48,7 +47,7 @@ func (p *Projection) plan(permit, own []bool) ([]plannedField, bool) {
 	if len(permit) != 0 && len(permit) != len(p.paths) || len(own) != 0 && len(own) != len(p.paths) {
 		return nil, false
 	}
-	m := planner{cutter: cutter{sel: &Selection{Permit: permit, Own: own}, ends: p.ends}, full: map[*shape]bool{}}
+	m := planner{cutter: cutter{sel: &Selection{Permit: permit, Own: own}, ends: p.ends}}
 	fields := m.fields(p.root, p.places, m.cutter.whole(p.places), 0)
 	return fields, m.count <= maxPlannedFields
 }
@@ -90,7 +89,7 @@ func (m *planner) field(s *shape, at *place, all bool, depth int) plannedField {
 		}
 		return plannedField{what: planInside, branches: []plannedBranch{b}}
 	case s.of.kind != kindUnion || !slices.ContainsFunc(s.branches, func(b *shape) bool { return b.of.kind == kindRecord }):
-		if !all || !m.isFull(s) {
+		if !all {
 			return asked
 		}
 		return plannedField{what: planTaken}
@@ -109,7 +108,7 @@ func (m *planner) field(s *shape, at *place, all bool, depth int) plannedField {
 			out.branches[i].what = planNull
 			continue
 		}
-		b, ok := m.branch(branch, below, all || m.cutter.whole(below), depth+1)
+		b, ok := m.branch(branch, below, all, depth+1)
 		if !ok {
 			return asked
 		}
@@ -121,42 +120,10 @@ func (m *planner) field(s *shape, at *place, all bool, depth int) plannedField {
 // branch plans a value that is no union as cutter.value goes over it.
 func (m *planner) branch(s *shape, at *place, all bool, depth int) (b plannedBranch, ok bool) {
 	if s.of.kind != kindRecord {
-		return plannedBranch{what: planTaken}, all && m.isFull(s)
+		return plannedBranch{what: planTaken}, all
 	}
 	if slices.Contains(m.open, s) || len(m.open) >= maxPlannedDepth {
 		return b, false
 	}
 	return plannedBranch{what: planInside, fields: m.fields(s, at, all, depth)}, true
-}
-
-// isFull tells whether the projected schema has every field of every record in a type, so that its values are encoded as in
-// every other projected schema that has.
-func (m *planner) isFull(s *shape) bool {
-	known, ok := m.full[s]
-	if !ok {
-		known = s.isFull(map[*shape]bool{})
-		m.full[s] = known
-	}
-	return known
-}
-
-func (s *shape) isFull(seen map[*shape]bool) bool {
-	if seen[s] {
-		return true
-	}
-	seen[s] = true
-	if s.items != nil && !s.items.isFull(seen) {
-		return false
-	}
-	for _, b := range s.branches {
-		if !b.isFull(seen) {
-			return false
-		}
-	}
-	for i := range s.fields {
-		if !s.fields[i].out || !s.fields[i].typ.isFull(seen) {
-			return false
-		}
-	}
-	return true
 }

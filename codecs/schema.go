@@ -26,7 +26,8 @@ type parsed struct {
 	goavro     *goavro.Codec
 	goavroErr  error
 
-	layouts layouts // of the Cuts of its projections
+	projections projections
+	layouts     layouts // of the Cuts of its projections
 }
 
 // ParseSchema parses the JSON of a schema. Its size, depth and number of fields are bounded (MaxSchemaBytes,

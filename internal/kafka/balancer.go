@@ -1,8 +1,12 @@
 package kafka
 
 import (
+	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"sort"
+	"sync"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -12,10 +16,14 @@ import (
 // them. goka demands it (it joins them), and refuses a session whose topics were claimed unevenly; Kafka's own balancers
 // give no such promise while a rolling restart adds a stream and members differ in what they subscribe to.
 //
-// A number stays with the member that had it last, told in the join metadata, as far as the load stays even: what moves
-// must re-read its tables. Members come in the order of their instance ids, so the same group gets the same assignment.
+// A number stays with the member that had it last, as far as the load stays even: what moves must re-read its tables. Who had
+// what is told to every member with its assignment, under instance ids, so that whoever leads next knows it. It is not told in
+// the join metadata, which are the same each time: a process that comes back under its instance id with what it joined with
+// before is given what it had, at once, and nobody else has to join anew. A leader that knows nothing yet (it was restarted
+// while the group was joining) deals anew; members come in the order of their instance ids, so the same group gets the same.
 type wholeBalancer struct {
-	owned func() []int32 // partition numbers this member had in its last session
+	mu   sync.Mutex
+	last map[string][]int32 // numbers by instance id, as far as this process was told; nil: not at all
 }
 
 // ProtocolName names the protocol; members with another one cannot join the same group, which is what we want.
@@ -24,27 +32,40 @@ func (*wholeBalancer) ProtocolName() string { return "civicbus-whole" }
 // IsCooperative is false: a session ends and begins with all its partitions, as goka's does.
 func (*wholeBalancer) IsCooperative() bool { return false }
 
-// JoinGroupMetadata tells the topics and the numbers owned last, under one topic name of our own.
-func (b *wholeBalancer) JoinGroupMetadata(topics []string, _ map[string][]int32, generation int32) []byte {
+// JoinGroupMetadata tells the topics, and nothing that would be different after a restart.
+func (*wholeBalancer) JoinGroupMetadata(topics []string, _ map[string][]int32, _ int32) []byte {
 	meta := kmsg.NewConsumerMemberMetadata()
-	meta.Version = 2
-	meta.Topics = topics
-	meta.Generation = generation
-	if owned := b.owned(); len(topics) > 0 && len(owned) > 0 {
-		o := kmsg.NewConsumerMemberMetadataOwnedPartition()
-		o.Topic, o.Partitions = topics[0], owned
-		meta.OwnedPartitions = append(meta.OwnedPartitions, o)
-	}
+	meta.Topics = slices.Sorted(slices.Values(topics))
 	return meta.AppendTo(nil)
 }
 
-// ParseSyncAssignment reads the consumer protocol's assignment.
-func (*wholeBalancer) ParseSyncAssignment(b []byte) (map[string][]int32, error) {
-	return kgo.ParseConsumerSyncAssignment(b)
+// ParseSyncAssignment reads the consumer protocol's assignment, and remembers what everyone has.
+func (b *wholeBalancer) ParseSyncAssignment(assignment []byte) (map[string][]int32, error) {
+	var a kmsg.ConsumerMemberAssignment
+	if len(assignment) == 0 {
+		return nil, nil
+	}
+	if err := a.ReadFrom(assignment); err != nil {
+		return nil, fmt.Errorf("read the group's assignment: %w", err)
+	}
+	var all map[string][]int32
+	if json.Unmarshal(a.UserData, &all) == nil { // else it was made by a leader of another release, who tells nothing
+		b.mu.Lock()
+		b.last = all
+		b.mu.Unlock()
+	}
+	claims := map[string][]int32{}
+	for _, t := range a.Topics {
+		claims[t.Topic] = t.Partitions
+	}
+	return claims, nil
 }
 
 // MemberBalancer reads every member's metadata.
-func (*wholeBalancer) MemberBalancer(members []kmsg.JoinGroupResponseMember) (kgo.GroupMemberBalancer, map[string]struct{}, error) {
+func (b *wholeBalancer) MemberBalancer(members []kmsg.JoinGroupResponseMember) (kgo.GroupMemberBalancer, map[string]struct{}, error) {
+	b.mu.Lock()
+	last := b.last
+	b.mu.Unlock()
 	plan := &wholePlan{}
 	topics := map[string]struct{}{}
 	for i := range members {
@@ -52,10 +73,11 @@ func (*wholeBalancer) MemberBalancer(members []kmsg.JoinGroupResponseMember) (kg
 		if err := meta.ReadFrom(members[i].ProtocolMetadata); err != nil {
 			return nil, nil, fmt.Errorf("read the join metadata of member %s: %w", members[i].MemberID, err)
 		}
-		m := wholeMember{id: members[i].MemberID, topics: meta.Topics}
-		for _, o := range meta.OwnedPartitions {
-			m.owned = append(m.owned, o.Partitions...)
+		m := wholeMember{id: members[i].MemberID, name: members[i].MemberID, topics: meta.Topics}
+		if members[i].InstanceID != nil {
+			m.name = *members[i].InstanceID
 		}
+		m.owned = last[m.name]
 		for _, t := range meta.Topics {
 			topics[t] = struct{}{}
 		}
@@ -65,9 +87,9 @@ func (*wholeBalancer) MemberBalancer(members []kmsg.JoinGroupResponseMember) (kg
 }
 
 type wholeMember struct {
-	id     string
-	topics []string
-	owned  []int32
+	id, name string
+	topics   []string
+	owned    []int32
 }
 
 type wholePlan struct{ members []wholeMember }
@@ -81,17 +103,18 @@ func (p *wholePlan) Balance(topics map[string]int32) kgo.IntoSyncAssignment {
 		n = max(n, topics[t])
 	}
 	numbers := assignWhole(n, p.members)
-	out := map[string]map[string][]int32{}
+	out := consumerPlan{claims: map[string]map[string][]int32{}, all: map[string][]int32{}}
 	for i, m := range p.members {
-		out[m.id] = map[string][]int32{}
+		out.claims[m.id] = map[string][]int32{}
 		if len(numbers[i]) == 0 {
 			continue
 		}
+		out.all[m.name] = numbers[i]
 		for _, t := range common {
-			out[m.id][t] = numbers[i]
+			out.claims[m.id][t] = numbers[i]
 		}
 	}
-	return consumerPlan(out)
+	return out
 }
 
 // common lists the topics that every member subscribes to and that exist, sorted.
@@ -158,20 +181,22 @@ func assignWhole(n int32, members []wholeMember) [][]int32 {
 	return out
 }
 
-// consumerPlan writes the consumer protocol's assignments.
-type consumerPlan map[string]map[string][]int32
+// consumerPlan is what the consumer protocol's assignments are written from: each member's claims, and what all have.
+type consumerPlan struct {
+	claims map[string]map[string][]int32 // by member id
+	all    map[string][]int32            // numbers by instance id
+}
 
-// IntoSyncAssignment encodes each member's claims.
+// IntoSyncAssignment encodes each member's claims; the same plan gives the same bytes.
 func (p consumerPlan) IntoSyncAssignment() []kmsg.SyncGroupRequestGroupAssignment {
+	told, err := json.Marshal(p.all)
+	if err != nil {
+		told = nil // which a map of numbers never is; a leader that knows nothing deals anew
+	}
 	var all []kmsg.SyncGroupRequestGroupAssignment
-	for id, claims := range p {
-		var a kmsg.ConsumerMemberAssignment
-		names := make([]string, 0, len(claims))
-		for t := range claims {
-			names = append(names, t)
-		}
-		sort.Strings(names)
-		for _, t := range names {
+	for id, claims := range p.claims {
+		a := kmsg.ConsumerMemberAssignment{UserData: told}
+		for _, t := range slices.Sorted(maps.Keys(claims)) {
 			at := kmsg.NewConsumerMemberAssignmentTopic()
 			at.Topic, at.Partitions = t, claims[t]
 			a.Topics = append(a.Topics, at)

@@ -93,7 +93,6 @@ type Engine struct {
 	mu         sync.Mutex
 	assignment *assignment // nil while there is none
 	session    *session    // the running one
-	lastOwned  []int32     // partition numbers of the last session, for the balancer
 	batch      *batch      // the open transaction
 	prod       *producer
 	fencings   []time.Time
@@ -174,7 +173,7 @@ func (e *Engine) Loaded() int64 { return e.tables.loaded() }
 func (e *Engine) join() (sarama.ConsumerGroup, error) {
 	cl, err := e.cfg.Connection.Client(
 		kgo.ConsumerGroup(e.group), kgo.ConsumeTopics(e.inputs...), kgo.InstanceID(e.cfg.Instance),
-		kgo.Balancers(&wholeBalancer{owned: e.owned}),
+		kgo.Balancers(&wholeBalancer{}),
 		kgo.SessionTimeout(e.cfg.Session), kgo.HeartbeatInterval(e.cfg.Session/10), kgo.RebalanceTimeout(60*time.Second),
 		kgo.DisableAutoCommit(), kgo.KeepControlRecords(), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()), kgo.ConsumeResetOffset(kgo.NoResetOffset()),
@@ -189,12 +188,6 @@ func (e *Engine) join() (sarama.ConsumerGroup, error) {
 	e.consume = cl
 	e.mu.Unlock()
 	return e, nil
-}
-
-func (e *Engine) owned() []int32 {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.lastOwned
 }
 
 // fail makes the processor end with err, the first one that was given.

@@ -103,8 +103,7 @@ func (e *Engine) runSession(ctx context.Context, a *assignment, h sarama.Consume
 		return nil
 	}
 	e.session = s
-	e.lastOwned = numbers(a.claims)
-	e.status.Partitions, e.status.State = e.lastOwned, "recovering"
+	e.status.Partitions, e.status.State = numbers(a.claims), "recovering"
 	e.mu.Unlock()
 	defer func() {
 		e.mu.Lock()

@@ -82,6 +82,7 @@ func BenchmarkLoad(b *testing.B) {
 	}
 }
 
+// BenchmarkProject cuts an event for one recipient: by Project alone, and as one of 20 of a Cutting.
 func BenchmarkProject(b *testing.B) {
 	w := newWorld(b)
 	w.only("sub-consent")
@@ -92,13 +93,27 @@ func BenchmarkProject(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	b.ReportAllocs()
 	var dst []byte
-	for b.Loop() {
-		if dst, _, err = s.Project(dst[:0], w.event, &v, p); err != nil {
-			b.Fatal(err)
+	b.Run("alone", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if dst, _, err = s.Project(dst[:0], w.event, &v, p); err != nil {
+				b.Fatal(err)
+			}
 		}
-	}
+	})
+	b.Run("of20", func(b *testing.B) {
+		b.ReportAllocs()
+		var cutting Cutting
+		for i := 0; b.Loop(); i++ {
+			if i%20 == 0 {
+				cutting.Begin(w.event)
+			}
+			if dst, _, err = cutting.Project(dst[:0], &v, p); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
 }
 
 // TestDecideLooksAtFewCandidates counts instead of timing: of 20,000 subscriptions with a shared and a rare equality, those looked at

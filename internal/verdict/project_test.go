@@ -28,6 +28,20 @@ func delivered(t testing.TB, s *Snapshot, ev *Event, v *Verdict) (values map[str
 	if err != nil {
 		t.Fatal(err)
 	}
+	var cutting Cutting
+	for range 3 { // the first of a kind goes another way than those after it
+		cutting.Begin(ev)
+		again, not, err := cutting.Project([]byte("before"), v, p)
+		if err != nil || string(again) != "before"+string(body) {
+			t.Fatalf("%x of a Cutting, want %x, %v", again, body, err)
+		}
+		if not == nil {
+			not = &Withheld{}
+		}
+		if !slices.Equal(not.Paths, withheld) || string(not.Text) != strings.Join(withheld, ",") {
+			t.Fatalf("withheld %v and %q, want %v", not.Paths, not.Text, withheld)
+		}
+	}
 	projected := mustSchema(t, p.JSON())
 	codec, err := projected.Goavro()
 	if err != nil {
@@ -210,6 +224,88 @@ func TestProjectAndCut(t *testing.T) {
 	broken.Body = broken.Body[:3]
 	if _, _, err := s.Project(nil, &broken, &v, p); err == nil {
 		t.Error("a cut body was projected")
+	}
+}
+
+// TestACuttingGoesFromEventToEvent: nothing of the one is delivered of the next, whichever way each goes.
+func TestACuttingGoesFromEventToEvent(t *testing.T) {
+	w := newWorld(t)
+	w.only("sub-consent")
+	s := w.snapshot()
+	v := s.Decide(nil, w.event, w.consents, time.UnixMilli(w.now))[0]
+	target, _ := s.Target(v.Sub.Subscriber, w.event.Type, w.schema)
+	p, err := w.schema.Projection(target.Paths)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, broken, bare := *w.event, *w.event, *w.event
+	other.Stamp = &codecs.Attributes{Language: "sv"}
+	broken.Body = broken.Body[:3]
+	bare.Stamp = nil
+	var cutting Cutting
+	for i := range 5 {
+		for _, ev := range []*Event{w.event, &other, &broken, &bare, w.event} {
+			want, _, wantErr := s.Project(nil, ev, &v, p)
+			cutting.Begin(ev)
+			for range i {
+				got, _, err := cutting.Project(nil, &v, p)
+				if string(got) != string(want) || fmt.Sprint(err) != fmt.Sprint(wantErr) {
+					t.Fatalf("round %d: %x %v, want %x %v", i, got, err, want, wantErr)
+				}
+			}
+		}
+	}
+	cutting.Begin(nil)
+	if got, _, err := cutting.Project(nil, &v, p); err == nil {
+		t.Errorf("%x of no event", got)
+	}
+}
+
+// TestProjectAllocatesNothing, of one recipient or of many.
+func TestProjectAllocatesNothing(t *testing.T) {
+	if raceDetector {
+		t.Skip("the race detector makes sync.Pool drop at random")
+	}
+	w := newWorld(t)
+	s := w.snapshot()
+	verdicts := s.Decide(nil, w.event, w.consents, time.UnixMilli(w.now))
+	target, _ := s.Target("kela.fi", birthType, w.schema)
+	p, err := w.schema.Projection(target.Paths)
+	if err != nil {
+		t.Fatal(err)
+	}
+	room, permits := make([]byte, 0, 1024), 0
+	var cutting Cutting
+	many := func() {
+		cutting.Begin(w.event)
+		for i := range verdicts {
+			if verdicts[i].Permit && verdicts[i].Sub.Subscriber == "kela.fi" {
+				permits++
+				if _, _, err := cutting.Project(room, &verdicts[i], p); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+	one := func() {
+		for i := range verdicts {
+			if verdicts[i].Permit && verdicts[i].Sub.Subscriber == "kela.fi" {
+				if _, _, err := s.Project(room, w.event, &verdicts[i], p); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+	many()
+	one()
+	if permits < 2 {
+		t.Fatalf("%d permits", permits)
+	}
+	if n := testing.AllocsPerRun(200, many); n > 0 {
+		t.Errorf("%v allocations for several", n)
+	}
+	if n := testing.AllocsPerRun(200, one); n > 1 {
+		t.Errorf("%v allocations for one", n) // one is spared for a pool that the collector emptied
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strconv"
 	"strings"
+	"unsafe"
 )
 
 // Headers of event streams and subscribers' topics: CloudEvents 1.0 in Kafka's binary content mode, and civicbus's own.
@@ -36,7 +37,7 @@ const (
 	ContentTypeAvro = "application/avro"
 )
 
-// Envelope is an event record without its data: what its headers say. Strings alias nothing.
+// Envelope is an event record without its data: what its headers say.
 type Envelope struct {
 	ID, Source, Type, Time, Subject, Role string
 	Recipient, DataSchema, Only           string
@@ -49,42 +50,75 @@ type Envelope struct {
 	Profile                               []byte // wire format of Attributes; nil: not stamped
 }
 
-// ParseEnvelope reads an event record's headers through look, which gives a header's value or nil. The error is Malformed
+// ParseEnvelope reads an event record's n headers, each given by header; of those with one name the last counts. The texts and
+// Profile share memory with the headers' values, which must not change while the envelope is used. The error is Malformed
 // and names the header.
-func ParseEnvelope(look func(header string) []byte) (Envelope, error) {
-	text := func(h string) string { return string(look(h)) }
-	e := Envelope{ID: text(HeaderID), Source: text(HeaderSource), Type: text(HeaderType), Time: text(HeaderTime), Subject: text(HeaderSubject),
-		Role: text(HeaderSubjectRole), Recipient: text(HeaderRecipient), DataSchema: text(HeaderDataSchema), Only: text(HeaderOnly),
-		Organisation: text(HeaderOrganisation), Index: -1}
-	if v := text(HeaderSpecVersion); v != "1.0" {
+func ParseEnvelope(n int, header func(i int) (name string, value []byte)) (Envelope, error) {
+	e := Envelope{Index: -1}
+	var spec, index, version, list []byte
+	for i := range n {
+		switch name, v := header(i); name {
+		case HeaderSpecVersion:
+			spec = v
+		case HeaderID:
+			e.ID = shared(v)
+		case HeaderSource:
+			e.Source = shared(v)
+		case HeaderType:
+			e.Type = shared(v)
+		case HeaderTime:
+			e.Time = shared(v)
+		case HeaderSubject:
+			e.Subject = shared(v)
+		case HeaderSubjectRole:
+			e.Role = shared(v)
+		case HeaderSubjectIndex:
+			index = v
+		case HeaderDataSchema:
+			e.DataSchema = shared(v)
+		case HeaderRecipient:
+			e.Recipient = shared(v)
+		case HeaderAuthorized:
+			list, e.HasList = v, v != nil
+		case HeaderRedriven:
+			e.Redriven = v != nil
+		case HeaderOnly:
+			e.Only = shared(v)
+		case HeaderOrganisation:
+			e.Organisation = shared(v)
+		case HeaderProfile:
+			e.Profile = v
+		case HeaderProfileVersion:
+			version = v
+		}
+	}
+	if string(spec) != "1.0" {
 		return e, Malformed{What: HeaderSpecVersion, Err: errors.New("is not 1.0")}
 	}
-	for _, r := range []struct{ name, value string }{{HeaderID, e.ID}, {HeaderSource, e.Source}, {HeaderType, e.Type}, {HeaderSubject, e.Subject}, {HeaderSubjectRole, e.Role}} {
+	for _, r := range [...]struct{ name, value string }{{HeaderID, e.ID}, {HeaderSource, e.Source}, {HeaderType, e.Type}, {HeaderSubject, e.Subject}, {HeaderSubjectRole, e.Role}} {
 		if r.value == "" {
 			return e, Malformed{What: r.name, Err: errors.New("is missing")}
 		}
 	}
-	if v := look(HeaderAuthorized); v != nil {
-		e.HasList = true
-		if len(v) > 0 {
-			e.Authorized = strings.Split(string(v), ",")
-		}
+	if len(list) > 0 {
+		e.Authorized = strings.Split(string(list), ",")
 	}
-	if v := look(HeaderSubjectIndex); v != nil {
-		n, err := strconv.ParseUint(string(v), 10, 31)
+	if index != nil {
+		n, err := strconv.ParseUint(string(index), 10, 31)
 		if err != nil {
 			return e, Malformed{What: HeaderSubjectIndex, Err: errors.New("is no index")}
 		}
 		e.Index = int(n)
 	}
-	if v := look(HeaderProfileVersion); v != nil {
-		n, err := strconv.ParseInt(string(v), 10, 64)
+	if version != nil {
+		n, err := strconv.ParseInt(string(version), 10, 64)
 		if err != nil || n < 0 {
 			return e, Malformed{What: HeaderProfileVersion, Err: errors.New("is no version")}
 		}
 		e.ProfileVersion = n
 	}
-	e.Redriven = look(HeaderRedriven) != nil
-	e.Profile = look(HeaderProfile)
 	return e, nil
 }
+
+// shared is a text over the same memory.
+func shared(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }

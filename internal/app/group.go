@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"civicbus/codecs"
@@ -32,9 +32,8 @@ type group struct {
 	def  topology.Group
 	log  *slog.Logger
 
-	mu     sync.Mutex
-	engine *kafka.Engine
-	before int64 // table records read by engines that have ended
+	engine atomic.Pointer[kafka.Engine] // nil while none runs
+	before atomic.Int64                 // table records read by engines that have ended
 }
 
 func newGroup(n *Node, def topology.Group) *group {
@@ -72,7 +71,7 @@ func (g *group) once(ctx context.Context) error {
 		return err
 	}
 	cfg := kafka.GroupConfig{Connection: n.conn, Graph: graph, Instance: n.cfg.Instance, LeaseAge: n.cfg.LeaseAge, Interval: n.cfg.Interval,
-		TxnTimeout: n.cfg.TxnTimeout, Session: n.cfg.Session, Ready: ready, Changed: v.changed, Failed: n.outlets.failed,
+		Runs: g.def.Name == topology.Router.Name, TxnTimeout: n.cfg.TxnTimeout, Session: n.cfg.Session, Ready: ready, Changed: v.changed, Failed: n.outlets.failed,
 		Pack:   map[string]kafka.Pack{topology.TableTopic(topology.Consent.Name): n.consents.Pack},
 		Logger: n.log, Metrics: n.metrics.engine}
 	if n.cfg.HoldTable != nil {
@@ -82,14 +81,10 @@ func (g *group) once(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	g.mu.Lock()
-	g.engine = engine
-	g.mu.Unlock()
+	g.engine.Store(engine)
 	defer func() {
-		g.mu.Lock()
-		g.before += engine.Loaded()
-		g.engine = nil
-		g.mu.Unlock()
+		g.engine.Store(nil)
+		g.before.Add(engine.Loaded())
 		_ = engine.Close()
 	}()
 	processor, err := goka.NewProcessor(nil, graph, engine.Options()...)
@@ -130,7 +125,7 @@ func (g *group) callbacks(v *views) (topology.Callbacks, func(*kgo.Record) bool,
 	case topology.Profile.Name:
 		return profile.New(events).Callbacks(), wait.record, nil
 	case topology.Router.Name:
-		return router.New(router.Env{Env: events, Consents: n.consents, Projection: n.projections.find, Refused: n.outlets.refused}).Callbacks(), wait.event, nil
+		return router.New(router.Env{Env: events, Consents: n.consents, Projection: n.projections.find, Refused: n.outlets.refused, Inputs: g.inputs, Joined: g.joined}).Callbacks(), wait.event, nil
 	case topology.Audit.Name:
 		keys, err := audit.NewKeys(n.cfg.AuditKey)
 		if err != nil {
@@ -148,9 +143,7 @@ func (g *group) callbacks(v *views) (topology.Callbacks, func(*kgo.Record) bool,
 var errStopped = errors.New("the group is stopped")
 
 func (g *group) ownRow(partition int32, key string) ([]byte, error) {
-	g.mu.Lock()
-	e := g.engine
-	g.mu.Unlock()
+	e := g.engine.Load()
 	if e == nil {
 		return nil, errStopped
 	}
@@ -158,29 +151,41 @@ func (g *group) ownRow(partition int32, key string) ([]byte, error) {
 }
 
 func (g *group) setOwnRow(partition int32, key string, row []byte) error {
-	g.mu.Lock()
-	e := g.engine
-	g.mu.Unlock()
+	e := g.engine.Load()
 	if e == nil {
 		return errStopped
 	}
 	return e.SetOwnRow(partition, key, row)
 }
 
+// inputs is router.Env.Inputs.
+func (g *group) inputs(in []event.Input, ctx goka.Context, _ any) []event.Input {
+	e := g.engine.Load()
+	if e == nil {
+		return in
+	}
+	return event.InputsOf(e.Run(string(ctx.Topic()), ctx.Partition(), ctx.Offset()), in)
+}
+
+// joined is router.Env.Joined.
+func (g *group) joined(ctx goka.Context, table, key string) ([]byte, error) {
+	e := g.engine.Load()
+	if e == nil {
+		return nil, errStopped
+	}
+	return e.Joined(table, ctx.Partition(), key)
+}
+
 // emit adds a record to the transaction that the callback's own record is in.
 func (g *group) emit(_ goka.Context, r *kgo.Record) {
-	g.mu.Lock()
-	e := g.engine
-	g.mu.Unlock()
+	e := g.engine.Load()
 	if e != nil {
 		e.Produce(r)
 	}
 }
 
 func (g *group) status() kafka.Status {
-	g.mu.Lock()
-	e := g.engine
-	g.mu.Unlock()
+	e := g.engine.Load()
 	if e == nil {
 		return kafka.Status{Group: g.def.Name, State: "stopped"}
 	}
@@ -188,12 +193,11 @@ func (g *group) status() kafka.Status {
 }
 
 func (g *group) loaded() int64 {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.engine != nil {
-		return g.before + g.engine.Loaded()
+	n := g.before.Load()
+	if e := g.engine.Load(); e != nil {
+		n += e.Loaded()
 	}
-	return g.before
+	return n
 }
 
 func (g *group) leave(ctx context.Context) error {

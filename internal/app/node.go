@@ -218,6 +218,7 @@ func (c *Config) defaults() error {
 // Run works until the context ends, then stops in order: groups commit what they have in hand, and leave nothing open.
 func (n *Node) Run(ctx context.Context) error {
 	defer n.Close()
+	defer collectSeldom()()
 	var wg sync.WaitGroup
 	errs := make(chan error, len(n.groups)+4)
 	run := func(f func(context.Context) error) {

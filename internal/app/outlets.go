@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"civicbus/processors/router"
@@ -23,9 +24,10 @@ type outlets struct {
 	admin *kadm.Client
 	log   *slog.Logger
 
-	mu     sync.Mutex
+	mu     sync.RWMutex
 	known  map[string]*outlet
-	looked time.Time // when it was last asked and answered
+	looked time.Time     // when it was last asked and answered
+	gone   atomic.Uint64 // counts topics that turned out to be absent after they were there
 	wake   chan struct{}
 }
 
@@ -96,13 +98,21 @@ func (o *outlets) look(ctx context.Context) error {
 	o.looked = began
 	for name, t := range o.known {
 		at, ok := listed[name]
-		t.present = t.present && ok && at.Err == nil
+		if t.present && (!ok || at.Err != nil) {
+			o.lose(t)
+		}
 	}
 	for _, name := range names {
 		t := o.at(name)
 		t.present, t.limit, t.refused, t.missed = true, limits[name], "", time.Time{}
 	}
 	return nil
+}
+
+// lose notes that a topic is not there any more; the caller holds mu.
+func (o *outlets) lose(t *outlet) {
+	t.present = false
+	o.gone.Add(1)
 }
 
 // at is the entry of a topic; the caller holds mu.
@@ -139,10 +149,12 @@ func (o *outlets) settled(topic string) bool {
 
 // refused is router.Env.Refused.
 func (o *outlets) refused(topic string, bytes int) string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	t := o.at(topic)
+	o.mu.RLock()
+	defer o.mu.RUnlock()
+	t := o.known[topic]
 	switch {
+	case t == nil:
+		return router.UndeliverableTopic
 	case t.refused != "":
 		return t.refused
 	case !t.present:
@@ -160,7 +172,7 @@ func (o *outlets) failed(topic string, bytes int, err error) {
 	t := o.at(topic)
 	switch {
 	case errors.Is(err, kerr.UnknownTopicOrPartition), errors.Is(err, kerr.UnknownTopicID):
-		t.present = false
+		o.lose(t)
 		t.missed = o.looked.Add(-graceFor - 1)
 	case errors.Is(err, kerr.MessageTooLarge), errors.Is(err, kerr.RecordListTooLarge):
 		t.limit = max(bytes-1, 1)

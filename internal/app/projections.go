@@ -20,11 +20,18 @@ type projections struct {
 	registry *codecs.Registry
 	log      *slog.Logger
 
-	mu      sync.RWMutex
-	known   map[projectionKey]*registered
-	busy    map[projectionKey]bool
-	ready   map[readyKey]*verdict.Snapshot // for which snapshot everything was found registered
-	outlets map[readyKey][]string          // topics that deliveries may go to under that snapshot
+	mu     sync.RWMutex
+	known  map[projectionKey]*registered
+	busy   map[projectionKey]bool
+	ready  map[readyKey]*verdict.Snapshot // for which snapshot everything was found registered
+	topics map[readyKey]outputs           // that deliveries may go to under that snapshot
+}
+
+// outputs are topics, and how many had been lost when all of them were last found to be there, or known not to be.
+type outputs struct {
+	names   []string
+	settled bool
+	gone    uint64
 }
 
 type projectionKey struct {
@@ -48,7 +55,7 @@ type registered struct {
 
 func newProjections(ctx context.Context, registry *codecs.Registry, log *slog.Logger) *projections {
 	return &projections{ctx: ctx, registry: registry, log: log,
-		known: map[projectionKey]*registered{}, busy: map[projectionKey]bool{}, ready: map[readyKey]*verdict.Snapshot{}, outlets: map[readyKey][]string{}}
+		known: map[projectionKey]*registered{}, busy: map[projectionKey]bool{}, ready: map[readyKey]*verdict.Snapshot{}, topics: map[readyKey]outputs{}}
 }
 
 func key(t verdict.Target) projectionKey {
@@ -100,7 +107,7 @@ func (p *projections) settled(snap *verdict.Snapshot, eventType string, writer *
 	}
 	if done {
 		p.mu.Lock()
-		p.ready[rk], p.outlets[rk] = snap, topics
+		p.ready[rk], p.topics[rk] = snap, outputs{names: topics}
 		p.mu.Unlock()
 	}
 	return done
@@ -108,14 +115,23 @@ func (p *projections) settled(snap *verdict.Snapshot, eventType string, writer *
 
 // outletsSettled says whether it is known of every subscriber's topic that deliveries of a type may go to.
 func (p *projections) outletsSettled(eventType string, writer *codecs.Schema, o *outlets) bool {
+	rk, gone := readyKey{eventType, writer.ID()}, o.gone.Load()
 	p.mu.RLock()
-	topics := p.outlets[readyKey{eventType, writer.ID()}]
+	out := p.topics[rk]
 	p.mu.RUnlock()
-	settled := true
-	for _, t := range topics {
-		settled = o.settled(t) && settled
+	if out.settled && out.gone == gone {
+		return true
 	}
-	return settled
+	out.settled, out.gone = true, gone
+	for _, t := range out.names {
+		out.settled = o.settled(t) && out.settled
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if now := p.topics[rk]; len(now.names) == len(out.names) && (len(out.names) == 0 || &now.names[0] == &out.names[0]) { // not made anew meanwhile
+		p.topics[rk] = out
+	}
+	return out.settled
 }
 
 // ensure registers what settled would, and waits: admission lets no schema in whose projections are not registered.

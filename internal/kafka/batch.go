@@ -32,27 +32,27 @@ type batch struct {
 	outputs atomic.Int64   // records that were added
 
 	mu       sync.Mutex
-	oldest   time.Time                 // the oldest lease confirmation that a record was handed on with; zero: none needed
-	pending  map[tp]map[int64]struct{} // handed on and not yet marked; a set, so that a double or foreign mark changes nothing
-	n        int                       // records in pending
-	complete bool                      // the last record has been handed on
-	done     chan struct{}             // closed when complete and nothing is pending
-	last     map[int32]int64           // last changelog offset by partition
-	late     []*kgo.Record             // what flaw.GateOpen adds after the flush
+	oldest   time.Time            // the oldest lease confirmation that a record was handed on with; zero: none needed
+	pending  map[tp]map[int64]Run // handed on and not yet marked, by the last offset; a double or foreign mark changes nothing
+	n        int                  // runs in pending
+	complete bool                 // the last record has been handed on
+	done     chan struct{}        // closed when complete and nothing is pending
+	last     map[int32]int64      // last changelog offset by partition
+	late     []*kgo.Record        // what flaw.GateOpen adds after the flush
 }
 
 func newBatch(prod *producer, table string) *batch {
-	return &batch{prod: prod, table: table, started: time.Now(), pending: map[tp]map[int64]struct{}{}, done: make(chan struct{}), last: map[int32]int64{}}
+	return &batch{prod: prod, table: table, started: time.Now(), pending: map[tp]map[int64]Run{}, done: make(chan struct{}), last: map[int32]int64{}}
 }
 
-// hand notes that a record is on its way to goka, decided on the confirmation at.
-func (b *batch) hand(k tp, offset int64, at time.Time) {
+// hand notes that records are on their way to goka, decided on the confirmation at.
+func (b *batch) hand(k tp, run Run, at time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.pending[k] == nil {
-		b.pending[k] = map[int64]struct{}{}
+		b.pending[k] = map[int64]Run{}
 	}
-	b.pending[k][offset] = struct{}{}
+	b.pending[k][run.Records[len(run.Records)-1].Offset] = run
 	b.n++
 	b.decide(at)
 }
@@ -64,7 +64,7 @@ func (b *batch) decide(at time.Time) {
 	}
 }
 
-// mark notes that goka has finished with a record.
+// mark notes that goka has finished with a run, by its last offset.
 func (b *batch) mark(k tp, offset int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -364,7 +364,7 @@ func (c *chaos) dump() string {
 		e := n.engine
 		st := e.Status()
 		e.mu.Lock()
-		fmt.Fprintf(&b, "%s %+v assigned %v session %v batch %v producer %v fatal %v\n", n.id, st, e.assignment != nil, e.session != nil, e.batch != nil, e.prod != nil, e.fatal)
+		fmt.Fprintf(&b, "%s %+v assigned %v session %v batch %v producer %v fatal %v\n", n.id, st, e.assignment != nil, e.session != nil, e.openBatch() != nil, e.prod != nil, e.fatal)
 		e.mu.Unlock()
 	}
 	c.log.mu.Lock()

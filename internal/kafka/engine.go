@@ -7,6 +7,7 @@ import (
 	"hash"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/IBM/sarama"
@@ -33,6 +34,8 @@ type GroupConfig struct {
 	Due  func(partition int32, most int) []string
 	Tick time.Duration // 1 s
 
+	// Runs says that goka is handed a run of records as one message: see Run. Only for a group without a table of its own.
+	Runs bool
 	// Ready says whether a record may be handed on now: its schemas are known here, and so on. It is asked again until it
 	// is true, and its partition waits meanwhile; it must not block. nil: always.
 	Ready func(*kgo.Record) bool
@@ -55,6 +58,9 @@ type GroupConfig struct {
 func (c *GroupConfig) defaults() error {
 	if c.Graph == nil || c.Instance == "" {
 		return errors.New("run a group: its graph and its instance id are required")
+	}
+	if c.Runs && c.Graph.GroupTable() != nil {
+		return fmt.Errorf("run group %s: runs of records are for groups without a table", c.Graph.Group())
 	}
 	or := func(d *time.Duration, v time.Duration) {
 		if *d == 0 {
@@ -90,10 +96,11 @@ type Engine struct {
 	consume *kgo.Client
 	errs    chan error
 
+	batch atomic.Pointer[batch] // the open transaction
+
 	mu         sync.Mutex
 	assignment *assignment // nil while there is none
 	session    *session    // the running one
-	batch      *batch      // the open transaction
 	prod       *producer
 	fencings   []time.Time
 	draining   bool

@@ -154,10 +154,10 @@ func topicsOf(todo []sending) []string {
 // sendings lists what is in the box, all of it placed.
 func (o *outbox) sendings() []sending {
 	var todo []sending
-	o.topics.Range(func(_, value any) bool {
-		t := value.(*outTopic)
-		for i := range t.parts {
-			p := &t.parts[i]
+	o.each(func(t *outTopic) {
+		parts := *t.parts.Load()
+		for i := range parts {
+			p := &parts[i]
 			if p.open.n == 0 {
 				continue
 			}
@@ -168,7 +168,6 @@ func (o *outbox) sendings() []sending {
 			s.batches = append(s.batches, &p.open)
 			todo = append(todo, s)
 		}
-		return true
 	})
 	return todo
 }
@@ -248,11 +247,10 @@ func (p *producer) requests(todo []sending) map[int32][]*kmsg.ProduceRequest {
 func (p *producer) lookUp(ctx context.Context) error {
 	for try := 0; ; try++ {
 		var names []string
-		p.out.topics.Range(func(name, _ any) bool {
-			if !p.layout.fresh(name.(string)) {
-				names = append(names, name.(string))
+		p.out.each(func(t *outTopic) {
+			if !p.layout.fresh(t.name) {
+				names = append(names, t.name)
 			}
-			return true
 		})
 		if len(names) == 0 {
 			break
@@ -273,10 +271,7 @@ func (p *producer) lookUp(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
-	p.out.topics.Range(func(name, t any) bool {
-		t.(*outTopic).place(p.layout.partitions(name.(string)))
-		return true
-	})
+	p.out.each(func(t *outTopic) { t.place(p.layout.partitions(t.name)) })
 	return nil
 }
 

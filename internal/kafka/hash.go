@@ -1,6 +1,9 @@
 package kafka
 
-import "hash"
+import (
+	"hash"
+	"unsafe"
+)
 
 // Hasher returns the hash that goka must use in every group, view and emitter: murmur2 masked to 31 bits, which is what
 // Kafka's own clients (and franz-go's default partitioner) do before the modulus (Utils.murmur2 and Utils.toPositive in
@@ -22,6 +25,11 @@ func (m *murmur) Sum(b []byte) []byte {
 
 // Partition is the partition of n on which Kafka's default partitioner puts a key.
 func Partition(key []byte, n int32) int32 { return int32(murmur2(key)&0x7fffffff) % n }
+
+// PartitionOf is Partition of a key that is a text.
+func PartitionOf(key string, n int32) int32 {
+	return Partition(unsafe.Slice(unsafe.StringData(key), len(key)), n)
+}
 
 // murmur2 is Austin Appleby's MurmurHash2 (32 bit, seed 0x9747b28c), the one that Apache Kafka uses.
 func murmur2(b []byte) uint32 {

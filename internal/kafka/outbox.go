@@ -16,17 +16,21 @@ import (
 // Adding is safe for concurrent use; records that one goroutine adds for one partition keep their order.
 type outbox struct {
 	layout *layout
-	topics sync.Map // topic -> *outTopic
 	n      atomic.Int64
-	bytes  atomic.Int64
+
+	mu     sync.RWMutex
+	topics map[string]*outTopic
 }
+
+func newOutbox(l *layout) *outbox { return &outbox{layout: l, topics: map[string]*outTopic{}} }
 
 // outTopic is what goes to one topic.
 type outTopic struct {
 	name string
 
+	parts atomic.Pointer[[]outPart] // by partition; nil until their number is known
+
 	mu       sync.Mutex
-	parts    []outPart     // by partition; nil until their number is known
 	unplaced []*kgo.Record // added before that; with the time of adding
 }
 
@@ -41,30 +45,55 @@ type outPart struct {
 // add adds a record. Its Partition and Offset are not looked at: the partition follows from the key.
 func (o *outbox) add(r *kgo.Record) {
 	o.n.Add(1)
-	o.bytes.Add(int64(recordSize(r)))
-	t := o.topic(r.Topic)
-	at := time.Now().UnixMilli()
-	t.mu.Lock()
-	if t.parts == nil {
-		if n := o.layout.partitions(r.Topic); n > 0 && len(t.unplaced) == 0 {
-			t.parts = make([]outPart, n)
-		} else {
-			t.unplaced = append(t.unplaced, copied(r, at))
-			t.mu.Unlock()
+	t, at := o.topic(r.Topic), time.Now().UnixMilli()
+	parts := t.parts.Load()
+	if parts == nil {
+		if parts = t.placed(o.layout, r, at); parts == nil {
 			return
 		}
 	}
-	parts := t.parts
-	t.mu.Unlock()
-	parts[Partition(r.Key, int32(len(parts)))].add(r, at)
+	(*parts)[Partition(r.Key, int32(len(*parts)))].add(r, at)
+}
+
+// placed is the topic's partitions, if they are known and nothing waits for them; else the record waits.
+func (t *outTopic) placed(l *layout, r *kgo.Record, at int64) *[]outPart {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if parts := t.parts.Load(); parts != nil {
+		return parts
+	}
+	if n := l.partitions(t.name); n > 0 && len(t.unplaced) == 0 {
+		parts := make([]outPart, n)
+		t.parts.Store(&parts)
+		return &parts
+	}
+	t.unplaced = append(t.unplaced, copied(r, at))
+	return nil
 }
 
 func (o *outbox) topic(name string) *outTopic {
-	if t, ok := o.topics.Load(name); ok {
-		return t.(*outTopic)
+	o.mu.RLock()
+	t := o.topics[name]
+	o.mu.RUnlock()
+	if t != nil {
+		return t
 	}
-	t, _ := o.topics.LoadOrStore(name, &outTopic{name: name})
-	return t.(*outTopic)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if t = o.topics[name]; t == nil {
+		t = &outTopic{name: name}
+		o.topics[name] = t
+	}
+	return t
+}
+
+// each calls f with every topic; f may remove it.
+func (o *outbox) each(f func(t *outTopic)) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, t := range o.topics {
+		f(t)
+	}
 }
 
 func (p *outPart) add(r *kgo.Record, at int64) {
@@ -92,34 +121,32 @@ func copied(r *kgo.Record, at int64) *kgo.Record {
 func (t *outTopic) place(n int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.parts == nil {
-		t.parts = make([]outPart, n)
+	if t.parts.Load() != nil {
+		return
 	}
+	parts := make([]outPart, n)
 	for _, r := range t.unplaced {
-		t.parts[Partition(r.Key, int32(len(t.parts)))].add(r, r.Timestamp.UnixMilli())
+		parts[Partition(r.Key, int32(n))].add(r, r.Timestamp.UnixMilli())
 	}
 	t.unplaced = nil
+	t.parts.Store(&parts)
 }
 
-// reset empties the box for the next transaction.
+// reset empties the box for the next transaction. What a topic that was not written to has room for is given back.
 func (o *outbox) reset() {
-	o.topics.Range(func(name, value any) bool {
-		t := value.(*outTopic)
-		t.mu.Lock()
-		defer t.mu.Unlock()
-		t.unplaced = nil
+	o.each(func(t *outTopic) {
 		used := false
-		for i := range t.parts {
-			p := &t.parts[i]
-			used = used || p.open.n > 0
-			p.full, p.largest = nil, 0
-			p.open.reset()
+		if parts := t.parts.Load(); parts != nil && len(*parts) == o.layout.partitions(t.name) {
+			for i := range *parts {
+				p := &(*parts)[i]
+				used = used || p.open.n > 0
+				p.full, p.largest = nil, 0
+				p.open.reset()
+			}
 		}
-		if !used || len(t.parts) != o.layout.partitions(t.name) {
-			o.topics.Delete(name) // its room is not kept: nobody may write to it any more
+		if !used {
+			delete(o.topics, t.name)
 		}
-		return true
 	})
 	o.n.Store(0)
-	o.bytes.Store(0)
 }

@@ -87,7 +87,7 @@ func TestRecordBatch(t *testing.T) {
 // full and not, are all there, on the partition of their key, each goroutine's in order.
 func TestOutbox(t *testing.T) {
 	l := &layout{topics: map[string]laidOut{"known": {leaders: make([]int32, 3), at: time.Now()}}}
-	o := &outbox{layout: l}
+	o := newOutbox(l)
 	large := bytes.Repeat([]byte("x"), maxBatchBytes/3)
 	const writers, each = 4, 40
 	for round := range 2 {

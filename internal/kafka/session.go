@@ -271,30 +271,45 @@ func (s *session) rest() {
 	s.again.wait(ctx)
 }
 
-// hand gives goka one record; false when the session ended or the limit passed meanwhile.
-func (s *session) hand(b *batch, k tp, q *queue, at time.Time, limit <-chan time.Time) bool {
-	r := q.next()
+// hand gives goka the next most records of a partition that may be handed on, as one message: one, or up to most where the
+// group takes runs. It returns how many; 0 when the session ended or the limit passed meanwhile.
+func (s *session) hand(b *batch, k tp, q *queue, most int, at time.Time, limit <-chan time.Time) int {
+	head := q.head
 	follows := q.take()
-	b.hand(k, r.Offset, at)
-	m := &sarama.ConsumerMessage{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset, Key: r.Key, Value: r.Value, Timestamp: r.Timestamp}
-	m.Headers = make([]*sarama.RecordHeader, 0, len(r.Headers)+1)
-	for i := range r.Headers {
-		m.Headers = append(m.Headers, &sarama.RecordHeader{Key: []byte(r.Headers[i].Key), Value: r.Headers[i].Value})
+	for s.e.cfg.Runs && q.head-head < min(most, maxRun) && q.next() != nil && s.known(k, q) {
+		q.take()
 	}
-	m.Headers = append(m.Headers, &sarama.RecordHeader{Key: []byte(FollowsHeader), Value: binary.BigEndian.AppendUint64(nil, uint64(follows))})
+	run := Run{q.records[head:q.head:q.head], follows}
+	b.hand(k, run, at)
 	select {
-	case s.claims[k] <- m:
-		return true
+	case s.claims[k] <- s.message(run):
+		return len(run.Records)
 	case <-s.broken:
 	case <-s.ctx.Done():
 	case <-limit:
 	}
-	return false
+	return 0
+}
+
+// message is a run as goka is given it: a record with its headers, or what stands for several.
+func (s *session) message(run Run) *sarama.ConsumerMessage {
+	r := run.Records[len(run.Records)-1]
+	m := &sarama.ConsumerMessage{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset, Timestamp: r.Timestamp}
+	if s.e.cfg.Runs {
+		return m
+	}
+	m.Key, m.Value = r.Key, r.Value
+	m.Headers = make([]*sarama.RecordHeader, 0, len(r.Headers)+1)
+	for i := range r.Headers {
+		m.Headers = append(m.Headers, &sarama.RecordHeader{Key: []byte(r.Headers[i].Key), Value: r.Headers[i].Value})
+	}
+	m.Headers = append(m.Headers, &sarama.RecordHeader{Key: []byte(FollowsHeader), Value: binary.BigEndian.AppendUint64(nil, uint64(run.Follows))})
+	return m
 }
 
 // The rest of sarama.ConsumerGroupSession, as goka uses it.
 
-// MarkOffset tells that goka has finished with the record before offset.
+// MarkOffset tells that goka has finished with the message before offset.
 func (s *session) MarkOffset(topic string, partition int32, offset int64, _ string) {
 	if b := s.e.openBatch(); b != nil {
 		b.mark(tp{topic, partition}, offset-1)

@@ -71,10 +71,11 @@ func (s *session) fill(b *batch, limit <-chan time.Time) bool {
 			}
 			at, ok := s.leased(k, wholes)
 			for ok && !enough() && q.next() != nil && s.known(k, q) {
-				if !s.hand(b, k, q, at, limit) {
+				handed := s.hand(b, k, q, e.cfg.MaxRecords-n, at, limit)
+				if handed == 0 {
 					return false
 				}
-				n++
+				n += handed
 				ok = !e.lease.needed() || flaw.Planted(flaw.LeaseUnchecked) || time.Since(at) < e.cfg.LeaseAge
 			}
 		}
@@ -283,25 +284,13 @@ func (s *session) refused(err error) error {
 	return nil
 }
 
-func (e *Engine) openBatch() *batch {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.batch
-}
+func (e *Engine) openBatch() *batch { return e.batch.Load() }
 
-func (e *Engine) setBatch(b *batch) {
-	e.mu.Lock()
-	e.batch = b
-	e.mu.Unlock()
-}
+func (e *Engine) setBatch(b *batch) { e.batch.Store(b) }
 
 // abandon gives up a batch together with its producer: whatever is still emitted for it goes to a closed client.
 func (e *Engine) abandon(b *batch) {
-	e.mu.Lock()
-	if e.batch == b {
-		e.batch = nil
-	}
-	e.mu.Unlock()
+	e.batch.CompareAndSwap(b, nil)
 	e.dropProducer()
 	e.dropOverlays()
 }

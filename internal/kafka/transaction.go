@@ -58,7 +58,7 @@ func newProducer(ctx context.Context, c Connection, group, transactionalID strin
 	}
 	p := &producer{client: client, admin: kadm.NewClient(client), log: log, group: group, v2: v2, transactionalID: transactionalID, timeout: timeout,
 		sequences: map[tp]int32{}, added: map[tp]struct{}{}, layout: &layout{topics: map[string]laidOut{}}}
-	p.out = &outbox{layout: p.layout}
+	p.out = newOutbox(p.layout)
 	req := kmsg.NewPtrInitProducerIDRequest()
 	req.TransactionalID, req.TransactionTimeoutMillis = &p.transactionalID, int32(timeout.Milliseconds())
 	req.ProducerID, req.ProducerEpoch = -1, -1

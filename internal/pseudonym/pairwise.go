@@ -79,16 +79,23 @@ func (p *Pairwise) Open(text string) (subject string, err error) {
 // SealID gives the subscriber's own name of a life event, its ce_correlationid. Its keys are others than a subject's, so
 // that neither can be passed off as the other. What is no life event id gives the empty string.
 func (p *Pairwise) SealID(lifeEventID string) string {
+	var out [sealedSize]byte
+	return string(p.AppendSealID(out[:0], lifeEventID))
+}
+
+// AppendSealID is SealID for a caller that holds bytes: it allocates nothing when dst has room for 35 more.
+func (p *Pairwise) AppendSealID(dst []byte, lifeEventID string) []byte {
+	var in [2 * idBytes]byte
 	var raw [idBytes]byte
-	if len(lifeEventID) != 2*idBytes {
-		return ""
+	if copy(in[:], lifeEventID); len(lifeEventID) != len(in) {
+		return dst
 	}
-	if _, err := hex.Decode(raw[:], []byte(lifeEventID)); err != nil {
-		return ""
+	if _, err := hex.Decode(raw[:], in[:]); err != nil {
+		return dst
 	}
 	var out [sealedSize]byte
 	p.events.seal(&out, &raw)
-	return string(out[:])
+	return append(dst, out[:]...)
 }
 
 // OpenID gives the life event id back, or ErrUnknownSubject: for an operator who is asked about a delivery.

@@ -80,17 +80,26 @@ func (k *Keys) Subject(scheme, canonicalID string) string {
 }
 
 // LifeEvent names one event of one source: 32 hexadecimal digits, the same for each of its subjects.
-func (k *Keys) LifeEvent(source, id string) string { return k.identify(1, source, id) }
+func (k *Keys) LifeEvent(source, id string) string {
+	var out [2 * idBytes]byte
+	return string(k.identify(out[:0], 1, source, id))
+}
 
 // Delivery names what one subscription gets of one event about one subject: 32 hexadecimal digits. It depends on nothing
 // else, so that every way and every repeat gives it again. subject is the bus pseudonym.
 func (k *Keys) Delivery(source, id, subject, subscription string) string {
-	return k.identify(2, source, id, subject, subscription)
+	var out [2 * idBytes]byte
+	return string(k.AppendDelivery(out[:0], source, id, subject, subscription))
+}
+
+// AppendDelivery is Delivery for a caller that holds bytes: it allocates nothing when dst has room for 32 more.
+func (k *Keys) AppendDelivery(dst []byte, source, id, subject, subscription string) []byte {
+	return k.identify(dst, 2, source, id, subject, subscription)
 }
 
 // identify hashes parts behind their lengths, so that no two lists of parts are one message, and behind a tag byte that
 // no scheme begins with, so that no message is also a subject's.
-func (k *Keys) identify(tag byte, parts ...string) string {
+func (k *Keys) identify(dst []byte, tag byte, parts ...string) []byte {
 	m := k.macs.Get().(*mac)
 	defer k.macs.Put(m)
 	m.start()
@@ -99,10 +108,7 @@ func (k *Keys) identify(tag byte, parts ...string) string {
 		m.text = binary.BigEndian.AppendUint32(m.text, uint32(len(part)))
 		m.text = append(m.text, part...)
 	}
-	sum := m.finish()
-	var out [2 * idBytes]byte
-	hex.Encode(out[:], sum[:idBytes])
-	return string(out[:])
+	return hex.AppendEncode(dst, m.finish()[:idBytes])
 }
 
 // IsSubject reports whether text has the form of a bus pseudonym. Whether anyone bears it cannot be known.

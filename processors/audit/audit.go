@@ -119,7 +119,7 @@ func (g *Group) unreadable(ctx goka.Context, value []byte, cause error) {
 	}) {
 		return
 	}
-	r := event.Record{Env: &event.Env{Records: g.env.Records, Now: g.env.Now, Emit: emit}, Ctx: ctx, Kind: topology.Audit.Name, Value: value}
+	r := event.Record{Env: &event.Env{Records: g.env.Records, Now: g.env.Now, Emit: emit}, Ctx: ctx, Kind: topology.Audit.Name, Input: event.InputOf(ctx, value)}
 	r.Bury(event.Malformed, cause.Error(), "")
 }
 

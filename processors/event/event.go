@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"strings"
 	"time"
+	"unsafe"
 
 	"civicbus/codecs"
 	"civicbus/internal/kafka"
@@ -47,62 +48,95 @@ type Env struct {
 	Snapshot func() *verdict.Snapshot
 	// Schema is a cached writer schema; ok is false for an id that the registry does not know. It never uses the network.
 	Schema func(id int32) (*codecs.Schema, bool)
-	// Emit adds a record to the open transaction, on any topic.
+	// Emit adds a record to the open transaction, on any topic, and keeps nothing of it.
 	Emit func(ctx goka.Context, r *kgo.Record)
 	// Seen counts decisions; nil: not counted.
 	Seen func(kind, outcome string)
 }
 
+// Input is a record of an input stream. What it holds must not change while it is handled.
+type Input struct {
+	Topic     string
+	Partition int32
+	Offset    int64
+	Follows   int64 // the offset after the record that was handled before it in its partition; -1: not known
+	Key       string
+	Value     []byte
+	Headers   []kgo.RecordHeader // of one name the last counts
+}
+
+// InputOf is the record that goka calls a callback for.
+func InputOf(ctx goka.Context, msg any) Input {
+	value, _ := msg.([]byte)
+	in := Input{Topic: string(ctx.Topic()), Partition: ctx.Partition(), Offset: ctx.Offset(), Follows: Follows(ctx), Key: ctx.Key(), Value: value}
+	for name, v := range ctx.Headers() {
+		if name != kafka.FollowsHeader {
+			in.Headers = append(in.Headers, kgo.RecordHeader{Key: name, Value: v})
+		}
+	}
+	return in
+}
+
+// InputsOf are the records of a run that goka calls a callback for.
+func InputsOf(run kafka.Run, in []Input) []Input {
+	for i, r := range run.Records {
+		in = append(in, Input{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset, Follows: run.FollowedBy(i),
+			Key: unsafe.String(unsafe.SliceData(r.Key), len(r.Key)), Value: r.Value, Headers: r.Headers})
+	}
+	return in
+}
+
 // Record is one event record on its way through a group.
 type Record struct {
+	Input
 	Env      *Env
 	Ctx      goka.Context
 	Kind     string // of its decisions: the group
-	Value    []byte
 	Envelope codecs.Envelope
 	Type     *codecs.EventType
 	Schema   *codecs.Schema
 	Body     []byte
+
+	decision codecs.Decision
+	room     []byte // of an encoded decision
 }
 
-// Read takes a record apart. outcome is Decided if it can be handled, else why it cannot; detail is for people.
-func Read(env *Env, ctx goka.Context, kind string, msg any) (r *Record, outcome, detail string) {
-	r = &Record{Env: env, Ctx: ctx, Kind: kind}
-	r.Value, _ = msg.([]byte)
-	h := ctx.Headers()
-	size := len(r.Value)
-	for name, v := range h {
-		size += len(name) + len(v)
+// Read takes a record apart into r. outcome is Decided if it can be handled, else why it cannot; detail is for people.
+func (r *Record) Read(env *Env, ctx goka.Context, kind string, in Input) (outcome, detail string) {
+	*r = Record{Env: env, Ctx: ctx, Kind: kind, Input: in, room: r.room}
+	size := len(in.Value)
+	for i := range in.Headers {
+		size += len(in.Headers[i].Key) + len(in.Headers[i].Value)
 	}
 	if size > maxBytes {
-		return r, Malformed, "it is larger than any event that admission lets in"
+		return Malformed, "it is larger than any event that admission lets in"
 	}
 	var err error
-	if r.Envelope, err = codecs.ParseEnvelope(func(name string) []byte { return h[name] }); err != nil {
-		return r, Malformed, err.Error()
+	if r.Envelope, err = codecs.ParseEnvelope(len(in.Headers), func(i int) (string, []byte) { return in.Headers[i].Key, in.Headers[i].Value }); err != nil {
+		return Malformed, err.Error()
 	}
-	if r.Envelope.Subject != ctx.Key() {
-		return r, Misplaced, "the key is not the subject"
+	if r.Envelope.Subject != in.Key {
+		return Misplaced, "the key is not the subject"
 	}
-	if !pseudonym.IsSubject(ctx.Key()) {
-		return r, Misplaced, "the key is no subject"
+	if !pseudonym.IsSubject(in.Key) {
+		return Misplaced, "the key is no subject"
 	}
-	if kafka.Partition([]byte(ctx.Key()), env.Partitions) != ctx.Partition() {
-		return r, Misplaced, "the key belongs to another partition"
+	if kafka.PartitionOf(in.Key, env.Partitions) != in.Partition {
+		return Misplaced, "the key belongs to another partition"
 	}
 	if r.Type = env.Snapshot().EventType(r.Envelope.Type); r.Type == nil {
-		return r, UnknownType, "the catalog has no such type"
+		return UnknownType, "the catalog has no such type"
 	}
-	id, body, err := codecs.WireID(r.Value)
+	id, body, err := codecs.WireID(in.Value)
 	if err != nil {
-		return r, Malformed, err.Error()
+		return Malformed, err.Error()
 	}
 	schema, ok := env.Schema(id)
 	if !ok {
-		return r, UnknownSchema, "the registry does not know the schema id"
+		return UnknownSchema, "the registry does not know the schema id"
 	}
 	r.Schema, r.Body = schema, body
-	return r, Decided, ""
+	return Decided, ""
 }
 
 // Follows is the offset after the record that was handled before this one in its partition.
@@ -113,11 +147,12 @@ func Follows(ctx goka.Context) int64 {
 	return -1
 }
 
-// Decision begins the record's decision.
+// Decision begins the record's decision, which is good until the next record is read.
 func (r *Record) Decision(outcome string) *codecs.Decision {
-	d := &codecs.Decision{Kind: r.Kind, Topic: string(r.Ctx.Topic()), Partition: r.Ctx.Partition(), Offset: r.Ctx.Offset(), Follows: Follows(r.Ctx),
+	r.decision = codecs.Decision{Kind: r.Kind, Topic: r.Topic, Partition: r.Partition, Offset: r.Offset, Follows: r.Follows,
 		DecidedAt: codecs.Millis(r.Env.Now()), EventType: text(r.Envelope.Type), Source: text(r.Envelope.Source), Role: text(r.Envelope.Role), Outcome: outcome,
 		ProfileVersion: r.Envelope.ProfileVersion}
+	d := &r.decision
 	if r.Envelope.ID != "" && r.Envelope.Source != "" {
 		d.LifeEventID = r.Env.Keys.LifeEvent(r.Envelope.Source, r.Envelope.ID)
 	}
@@ -129,11 +164,11 @@ func (r *Record) Decision(outcome string) *codecs.Decision {
 
 // Decide writes the decision.
 func (r *Record) Decide(d *codecs.Decision) {
-	value, err := r.Env.Records.Decision.Encode(d)
-	if err != nil {
+	var err error
+	if r.room, err = r.Env.Records.Decision.Append(r.room[:0], d); err != nil {
 		r.Ctx.Fail(err) // a struct of ours that does not fit our own schema is a bug
 	}
-	r.Env.Emit(r.Ctx, &kgo.Record{Topic: topology.Decisions.Name, Key: r.key(), Value: value})
+	r.Env.Emit(r.Ctx, &kgo.Record{Topic: topology.Decisions.Name, Key: r.key(), Value: r.room})
 	if r.Env.Seen != nil {
 		r.Env.Seen(r.Kind, d.Outcome)
 	}
@@ -141,12 +176,10 @@ func (r *Record) Decide(d *codecs.Decision) {
 
 // Bury writes the record as a dead letter, whole; subscription names the one that it could not be delivered to, empty: all.
 func (r *Record) Bury(cause, detail, subscription string) {
-	letter := codecs.DeadLetter{Cause: cause, Detail: detail, Group: r.Kind, Topic: string(r.Ctx.Topic()), Partition: r.Ctx.Partition(),
-		Offset: r.Ctx.Offset(), Subscription: subscription, Key: []byte(r.Ctx.Key()), Value: r.Value, At: codecs.Millis(r.Env.Now())}
-	for name, v := range r.Ctx.Headers() {
-		if name != kafka.FollowsHeader {
-			letter.Headers = append(letter.Headers, codecs.Header{Key: strings.ToValidUTF8(name, "\uFFFD"), Value: v})
-		}
+	letter := codecs.DeadLetter{Cause: cause, Detail: detail, Group: r.Kind, Topic: r.Topic, Partition: r.Partition,
+		Offset: r.Offset, Subscription: subscription, Key: []byte(r.Key), Value: r.Value, At: codecs.Millis(r.Env.Now())}
+	for _, h := range r.Headers {
+		letter.Headers = append(letter.Headers, codecs.Header{Key: strings.ToValidUTF8(h.Key, "\uFFFD"), Value: h.Value})
 	}
 	if len(letter.Key) > maxKeyBytes {
 		letter.Key, letter.Detail = nil, letter.Detail+"; the key was too large to be kept"
@@ -161,10 +194,10 @@ func (r *Record) Bury(cause, detail, subscription string) {
 
 // key is the record's key, or a hash of one that civicbus did not make, which may hold anything.
 func (r *Record) key() []byte {
-	if key := r.Ctx.Key(); pseudonym.IsSubject(key) {
-		return []byte(key)
+	if pseudonym.IsSubject(r.Key) {
+		return []byte(r.Key)
 	}
-	sum := sha256.Sum256([]byte(r.Ctx.Key()))
+	sum := sha256.Sum256([]byte(r.Key))
 	return []byte(hex.EncodeToString(sum[:8]))
 }
 

@@ -21,7 +21,8 @@ func TestWhatIsTooLarge(t *testing.T) {
 	subject := w.Subject("a")
 	read := func(value []byte, more goka.Headers) (outcome string, letter int) {
 		ctx := &eventtest.Context{On: "admitted", Of: subject, With: w.Headers(eventtest.Birth, "1", subject, "child").Merged(more), Stopped: context.Background()}
-		r, outcome, detail := event.Read(&env, ctx, "profile", value)
+		r := new(event.Record)
+		outcome, detail := r.Read(&env, ctx, "profile", event.InputOf(ctx, value))
 		r.Bury("malformed", detail, "")
 		return outcome, len(w.One(topology.DeadLetters.Name).Value)
 	}
@@ -52,7 +53,8 @@ func TestKeysOfDeadLetters(t *testing.T) {
 	env := w.Env()
 	for _, key := range []string{w.Subject("a"), eventtest.Hetu, "", "__offset"} {
 		ctx := &eventtest.Context{On: "admitted", Of: key, With: w.Headers(eventtest.Birth, "1", key, "child"), Stopped: context.Background()}
-		r, _, detail := event.Read(&env, ctx, "profile", w.Value(eventtest.Data()))
+		r := new(event.Record)
+		_, detail := r.Read(&env, ctx, "profile", event.InputOf(ctx, w.Value(eventtest.Data())))
 		r.Bury("misplaced", detail, "")
 		letter, under := w.Letter()
 		if string(letter.Key) != key || (under == key) != (key == w.Subject("a")) {

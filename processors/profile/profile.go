@@ -10,7 +10,6 @@ import (
 
 	"civicbus/codecs"
 	"civicbus/internal/flaw"
-	"civicbus/internal/kafka"
 	"civicbus/processors/event"
 	"civicbus/topology"
 
@@ -36,7 +35,8 @@ func (g *Group) Callbacks() topology.Callbacks {
 
 // admitted handles one admitted event of one subject.
 func (g *Group) admitted(ctx goka.Context, msg any) {
-	r, outcome, detail := event.Read(&g.env, ctx, kind, msg)
+	r := new(event.Record)
+	outcome, detail := r.Read(&g.env, ctx, kind, event.InputOf(ctx, msg))
 	if outcome != event.Decided {
 		r.Bury(outcome, detail, "")
 		r.Decide(r.Decision(outcome))
@@ -89,10 +89,10 @@ func (g *Group) row(ctx goka.Context) (row codecs.Profile, ok bool) {
 
 // publish puts the event on its type's stream, stamped.
 func (g *Group) publish(r *event.Record, row *codecs.Profile) {
-	out := &kgo.Record{Topic: r.Type.Stream, Key: []byte(r.Ctx.Key()), Value: r.Value}
-	for name, v := range r.Ctx.Headers() {
-		if name != kafka.FollowsHeader && name != codecs.HeaderProfile && name != codecs.HeaderProfileVersion {
-			out.Headers = append(out.Headers, kgo.RecordHeader{Key: name, Value: v})
+	out := &kgo.Record{Topic: r.Type.Stream, Key: []byte(r.Key), Value: r.Value}
+	for _, h := range r.Headers {
+		if h.Key != codecs.HeaderProfile && h.Key != codecs.HeaderProfileVersion {
+			out.Headers = append(out.Headers, h)
 		}
 	}
 	if row.Attributes != (codecs.Attributes{}) {

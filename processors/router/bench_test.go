@@ -47,7 +47,8 @@ func BenchmarkEvent(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	env := Env{Env: w.Env(), Projection: newRegistered(w).find, Refused: func(string, int) string { return "" }}
+	packed := verdict.NewPackedConsents(w.Records.Consents)
+	env := Env{Env: w.Env(), Consents: packed, Projection: newRegistered(w).find, Refused: func(string, int) string { return "" }}
 	permits, decisions := 0, 0
 	env.Emit = func(_ goka.Context, r *kgo.Record) {
 		if strings.HasPrefix(r.Topic, "subscriber.") {
@@ -60,12 +61,12 @@ func BenchmarkEvent(b *testing.B) {
 	g := New(env)
 	subject := w.Subject("a")
 	headers, value := w.Headers(eventtest.Birth, "birth-1", subject, "child"), w.Value(eventtest.Data())
-	ctx := &eventtest.Context{On: "life.birth", Of: subject, With: headers, Joined: row, Stopped: context.Background()}
+	ctx := &eventtest.Context{On: "life.birth", Of: subject, With: headers, Joined: packed.Pack(nil, row), Stopped: context.Background()}
 	b.ReportAllocs()
 	b.ResetTimer()
 	n := 0
 	for b.Loop() {
-		g.event(ctx, value)
+		g.run(ctx, value)
 		n++
 	}
 	if permits != 5*n || decisions != n {

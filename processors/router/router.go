@@ -6,14 +6,18 @@
 package router
 
 import (
+	"errors"
+	"strings"
 	"sync"
 
 	"civicbus/codecs"
+	"civicbus/internal/pseudonym"
 	"civicbus/internal/verdict"
 	"civicbus/processors/event"
 	"civicbus/topology"
 
 	"github.com/lovoo/goka"
+	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 const kind = "router"
@@ -23,6 +27,11 @@ type Env struct {
 	event.Env
 	// Consents reads the joined rows, which the engine keeps as it packs them; whole rows are read too. nil: one of its own.
 	Consents *verdict.PackedConsents
+	// Inputs appends the records that goka calls a callback for; nil: the one that its context tells of.
+	Inputs func(in []event.Input, ctx goka.Context, msg any) []event.Input
+	// Joined is the row of a joined table for a key of the partition that the callback was called for; an error says that it is
+	// not known (any more). nil: goka's Join, whatever the key.
+	Joined func(ctx goka.Context, table, key string) ([]byte, error)
 	// Projection is the projected schema for a target and the id under which it is registered; nil when it is not. Never
 	// the network.
 	Projection func(t verdict.Target) (p *codecs.Projection, id int32)
@@ -42,7 +51,7 @@ const (
 // Group handles the inputs of the group. Its callbacks are safe for concurrent use.
 type Group struct {
 	env   Env
-	spare sync.Pool // of *codecs.Consents, for one callback each
+	works sync.Pool // of *work
 }
 
 // New makes the group's callbacks.
@@ -50,82 +59,164 @@ func New(env Env) *Group {
 	if env.Consents == nil {
 		env.Consents = verdict.NewPackedConsents(env.Records.Consents)
 	}
-	return &Group{env: env, spare: sync.Pool{New: func() any { return new(codecs.Consents) }}}
+	if env.Inputs == nil {
+		env.Inputs = func(in []event.Input, ctx goka.Context, msg any) []event.Input {
+			return append(in, event.InputOf(ctx, msg))
+		}
+	}
+	if env.Joined == nil {
+		env.Joined = func(ctx goka.Context, table, _ string) ([]byte, error) {
+			row, _ := ctx.Join(goka.Table(table)).([]byte)
+			return row, nil
+		}
+	}
+	g := &Group{env: env}
+	g.works.New = func() any { return newWork(g) }
+	return g
 }
 
 // Callbacks names a callback for each input of the group on the map.
 func (g *Group) Callbacks() topology.Callbacks {
 	all := topology.Callbacks{}
 	for _, s := range topology.EventStreams {
-		all[s.Name] = g.event
+		all[s.Name] = g.run
 	}
 	return all
 }
 
-// event decides one event record.
-func (g *Group) event(ctx goka.Context, msg any) {
-	r, outcome, detail := event.Read(&g.env.Env, ctx, kind, msg)
-	if outcome != event.Decided {
+var errOver = errors.New("the session is over")
+
+// run decides the records of one message, in order.
+func (g *Group) run(ctx goka.Context, msg any) {
+	w := g.works.Get().(*work)
+	defer g.works.Put(w)
+	if w.inputs = g.env.Inputs(w.inputs[:0], ctx, msg); len(w.inputs) == 0 {
+		ctx.DeferCommit()(errOver)
+		return
+	}
+	for i := range w.inputs {
+		if !w.event(ctx, w.inputs[i]) {
+			return
+		}
+	}
+}
+
+// work is what deciding one record takes, kept for the next one: an event costs no allocation.
+type work struct {
+	g        *Group
+	inputs   []event.Input
+	record   event.Record
+	seen     verdict.Event // the record, as internal/verdict sees it
+	stamp    codecs.Attributes
+	consents codecs.Consents
+	verdicts []verdict.Verdict
+	items    []codecs.VerdictItem
+	attempts []attempt
+	records  []kgo.Record
+	headers  []kgo.RecordHeader // of all records
+	text     []byte             // values, keys and headers of all records, and ids
+	attr     func(name string) (string, bool)
+
+	cut    verdict.Cutting
+	snap   *verdict.Snapshot
+	routes map[routeKey]route // under snap
+}
+
+// routeKey names what deliveries of one type and writer schema to one subscription have in common, and route is that.
+type routeKey struct {
+	sub    *codecs.Subscription
+	kind   *codecs.EventType
+	writer *codecs.Schema
+}
+
+type route struct {
+	projection *codecs.Projection
+	schema     int32 // id of the projected schema
+	topic      string
+	pair       *pseudonym.Pairwise
+}
+
+func newWork(g *Group) *work {
+	w := &work{g: g, routes: map[routeKey]route{}}
+	w.attr = w.attribute
+	return w
+}
+
+// event decides one event record; false when nothing may be concluded any more, because the session is being stopped.
+func (w *work) event(ctx goka.Context, in event.Input) bool {
+	env, r := &w.g.env, &w.record
+	if outcome, detail := r.Read(&env.Env, ctx, kind, in); outcome != event.Decided {
 		r.Bury(outcome, detail, "")
 		r.Decide(r.Decision(outcome))
-		return
+		return true
 	}
-	spare := g.spare.Get().(*codecs.Consents)
-	defer g.spare.Put(spare)
-	consents := g.consents(ctx, spare)
+	row, err := env.Joined(ctx, consentTable, in.Key)
+	if err != nil {
+		ctx.DeferCommit()(err)
+		return false
+	}
 	if event.Stopped(ctx) {
-		return
+		return false
 	}
-	ev := g.verdictEvent(r)
-	snap := g.env.Snapshot()
-	now := g.env.Now()
-	verdicts := make([]verdict.Verdict, 0, 8)
+	consents := w.unpacked(row)
+	w.see()
+	snap, now := env.Snapshot(), env.Now()
+	if snap != w.snap {
+		w.snap = snap
+		clear(w.routes)
+	}
+	w.verdicts = w.verdicts[:0]
 	if r.Envelope.Only == "" {
-		verdicts = snap.Decide(verdicts, ev, consents, now)
-	} else if v, ok := snap.DecideOne(ev, r.Envelope.Only, consents, now); ok {
-		verdicts = append(verdicts, v)
+		w.verdicts = snap.Decide(w.verdicts, &w.seen, consents, now)
+	} else if v, ok := snap.DecideOne(&w.seen, r.Envelope.Only, consents, now); ok {
+		w.verdicts = append(w.verdicts, v)
 	}
 	d := r.Decision(event.Decided)
 	d.DecidedAt = codecs.Millis(now)
 	if consents != nil {
 		d.ConsentVersion = consents.Version
 	}
-	err := ev.Malformed
-	if err == nil {
-		out := delivery{g: g, r: r, ev: ev, snap: snap, lifeEvent: d.LifeEventID, in: ctx.Headers()}
-		d.Verdicts, err = out.carryOut(verdicts)
+	if err = w.seen.Malformed; err == nil {
+		d.Verdicts, err = w.carryOut(d.LifeEventID)
 	}
 	if err != nil {
 		d.Outcome = event.Malformed
 		r.Bury(event.Malformed, err.Error(), "")
 	}
 	r.Decide(d)
+	return true
 }
 
-// consents joins the subject's row and reads it into spare; one that cannot be read denies everything. What it answers holds
-// until the callback ends, but for its texts, which stay.
-func (g *Group) consents(ctx goka.Context, spare *codecs.Consents) *codecs.Consents {
-	b, _ := ctx.Join(goka.Table(topology.TableTopic(topology.Consent.Name))).([]byte)
-	if b == nil {
+// unpacked is the subject's consents; a row that cannot be read denies everything. It holds for this record, but for its
+// texts, which stay.
+func (w *work) unpacked(row []byte) *codecs.Consents {
+	if row == nil {
 		return nil
 	}
-	return g.env.Consents.Unpack(b, spare)
+	return w.g.env.Consents.Unpack(row, &w.consents)
 }
 
-// verdictEvent is the record as internal/verdict sees it.
-func (g *Group) verdictEvent(r *event.Record) *verdict.Event {
-	e := &r.Envelope
-	headers := r.Ctx.Headers()
-	ev := &verdict.Event{Type: e.Type, Role: e.Role, Source: e.Source, Subject: e.Subject, Recipient: e.Recipient, Index: e.Index,
-		Authorized: e.Authorized, HasList: e.HasList, Schema: r.Schema, Body: r.Body,
-		Attr: func(name string) (string, bool) {
-			v, ok := headers["ce_"+name]
-			return string(v), ok
-		}}
+var consentTable = topology.TableTopic(topology.Consent.Name)
+
+// see makes of the record what internal/verdict sees of it.
+func (w *work) see() {
+	e := &w.record.Envelope
+	w.seen = verdict.Event{Type: e.Type, Role: e.Role, Source: e.Source, Subject: e.Subject, Recipient: e.Recipient, Index: e.Index,
+		Authorized: e.Authorized, HasList: e.HasList, Schema: w.record.Schema, Body: w.record.Body, Attr: w.attr}
 	if e.Profile != nil {
-		if stamp, err := g.env.Records.Attributes.Decode(e.Profile); err == nil {
-			ev.Stamp = &stamp
+		var err error
+		if w.stamp, err = w.g.env.Records.Attributes.Decode(e.Profile); err == nil {
+			w.seen.Stamp = &w.stamp
 		} // an unreadable stamp is no stamp: a filter over it is unknown, and nothing of it is delivered
 	}
-	return ev
+}
+
+// attribute is verdict.Event.Attr.
+func (w *work) attribute(name string) (value string, ok bool) {
+	for _, h := range w.record.Headers {
+		if rest, is := strings.CutPrefix(h.Key, "ce_"); is && rest == name {
+			value, ok = string(h.Value), true
+		}
+	}
+	return value, ok
 }

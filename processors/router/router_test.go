@@ -385,7 +385,7 @@ func TestMisplacedByPartition(t *testing.T) {
 	g := New(Env{Env: w.Env(), Projection: newRegistered(w).find, Refused: func(string, int) string { return "" }})
 	for partition := range w.Partitions {
 		subject := w.SubjectOn(partition, w.Partitions)
-		g.event(&eventtest.Context{On: "life.birth", Part: 3, Of: subject, With: w.Headers(eventtest.Birth, "1", subject, "child"), Stopped: context.Background()}, w.Value(eventtest.Data()))
+		g.run(&eventtest.Context{On: "life.birth", Part: 3, Of: subject, With: w.Headers(eventtest.Birth, "1", subject, "child"), Stopped: context.Background()}, w.Value(eventtest.Data()))
 		d, _ := w.Decision()
 		if want := map[bool]string{true: event.Decided, false: event.Misplaced}[partition == 3]; d.Outcome != want || d.Partition != 3 {
 			t.Errorf("a key of partition %d on partition 3: %s", partition, d.Outcome)
@@ -401,7 +401,7 @@ func TestDeliveryIDs(t *testing.T) {
 	g := New(Env{Env: w.Env(), Projection: newRegistered(w).find, Refused: func(string, int) string { return "" }})
 	id := func(topic string, partition int32, offset int64, subject, event string) string {
 		t.Helper()
-		g.event(&eventtest.Context{On: topic, Part: partition, At: offset, Of: subject, With: w.Headers(eventtest.Birth, event, subject, "child"), Stopped: context.Background()}, w.Value(eventtest.Data()))
+		g.run(&eventtest.Context{On: topic, Part: partition, At: offset, Of: subject, With: w.Headers(eventtest.Birth, event, subject, "child"), Stopped: context.Background()}, w.Value(eventtest.Data()))
 		r := w.One("subscriber.kela.fi")
 		w.Out = nil
 		return eventtest.HeadersOf(t, r)["ce_id"]
@@ -484,7 +484,7 @@ func TestPauseOnceARecord(t *testing.T) {
 	subject := w.Subject("a")
 	seen := map[string]bool{}
 	for range 3 {
-		g.event(&eventtest.Context{On: "life.birth", At: 5, Of: subject, With: w.Headers(eventtest.Birth, "1", subject, "child"), Stopped: context.Background()}, w.Value(eventtest.Data()))
+		g.run(&eventtest.Context{On: "life.birth", At: 5, Of: subject, With: w.Headers(eventtest.Birth, "1", subject, "child"), Stopped: context.Background()}, w.Value(eventtest.Data()))
 		cmd, err := w.Records.SubscriptionCommand.Decode(w.One(topology.SubscriptionCommands.Name).Value)
 		if err != nil {
 			t.Fatal(err)
@@ -505,7 +505,7 @@ func TestNothingIsDecidedWhileStopping(t *testing.T) {
 	cancel()
 	subject := w.Subject("a")
 	c := &eventtest.Context{On: "life.birth", Of: subject, With: w.Headers(eventtest.Birth, "1", subject, "child"), Stopped: ctx}
-	g.event(c, w.Value(eventtest.Data()))
+	g.run(c, w.Value(eventtest.Data()))
 	w.Quiet()
 	if len(c.Held) != 1 || !errors.Is(c.Held[0], context.Canceled) {
 		t.Errorf("committed with %v", c.Held)

@@ -139,8 +139,17 @@ func (w *World) Changed() {
 func (w *World) Env() event.Env {
 	return event.Env{Records: w.Records, Keys: w.Keys, Now: func() time.Time { return w.Now }, Partitions: w.Partitions,
 		Snapshot: func() *verdict.Snapshot { return w.Snapshot }, Schema: w.Registry.Cached,
-		Emit: func(_ goka.Context, r *kgo.Record) { w.Out = append(w.Out, r) },
+		Emit: func(_ goka.Context, r *kgo.Record) { w.Out = append(w.Out, kept(r)) },
 		Seen: func(kind, outcome string) { w.Outcomes = append(w.Outcomes, kind+" "+outcome) }}
+}
+
+// kept is the record as it is now: the group may use its memory again, as it may with the engine.
+func kept(r *kgo.Record) *kgo.Record {
+	c := &kgo.Record{Topic: r.Topic, Key: bytes.Clone(r.Key), Value: bytes.Clone(r.Value)}
+	for _, h := range r.Headers {
+		c.Headers = append(c.Headers, kgo.RecordHeader{Key: h.Key, Value: bytes.Clone(h.Value)})
+	}
+	return c
 }
 
 // Data is that of one birth in goavro's native form; change it before it is encoded.

@@ -192,3 +192,40 @@ func TestAMegabyteOfSchema(t *testing.T) {
 		})
 	}
 }
+
+// A megabyte of a record of civicbus's own takes memory in proportion to itself, whatever its counts claim.
+func TestAMegabyteOfARecord(t *testing.T) {
+	records := NewRecords()
+	if err := records.BindLocal(); err != nil {
+		t.Fatal(err)
+	}
+	megabyteOf(t, records.Decision, &Decision{Verdicts: make([]VerdictItem, 60_000)})
+	megabyteOf(t, records.Consents, &Consents{Grants: make([]Grant, 40_000)})
+	megabyteOf(t, records.EventType, &EventType{Rules: make([]Rule, 60_000)})
+	megabyteOf(t, records.Organisation, &Organisation{Publishes: make([]string, 900_000)})
+	megabyteOf(t, records.Subscription, &Subscription{Fields: make([]string, 900_000)})
+	megabyteOf(t, records.DeadLetter, &DeadLetter{Headers: make([]Header, 400_000)})
+	megabyteOf(t, records.CommandResult, &CommandResult{Faults: make([]Fault, 300_000)})
+	megabyteOf(t, records.UsageRow, &UsageRow{Denied: make([]UsageDenial, 400_000)})
+}
+
+func megabyteOf[T any](t *testing.T, r *Record[T], v *T) {
+	t.Run(r.Name(), func(t *testing.T) {
+		value, err := r.Encode(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		head, lies := value[:5:5], []byte{0xfe, 0xff, 0xff, 0xff, 0x0f}
+		// Of ones and twos many are arrays in blocks of one item, which are cut short in the end.
+		for name, input := range map[string][]byte{"whole": value, "zeros": append(head, make([]byte, million)...), "ones": append(head, bytes.Repeat([]byte{1}, million)...),
+			"twos": append(head, bytes.Repeat([]byte{2}, million)...), "lies": append(head, bytes.Repeat(lies, million/5)...), "cut short": value[:len(value)/2]} {
+			grown := mutant.Allocates(func() { _, err = r.Decode(input) })
+			if (err == nil) != (name == "whole") {
+				t.Errorf("%s: %v", name, err)
+			}
+			if t.Logf("%s: %d bytes, %d allocated for each", name, len(input), grown/uint64(len(input))); grown > 1<<20+uint64(100*len(input)) {
+				t.Errorf("%s: %d bytes made it allocate %d", name, len(input), grown)
+			}
+		}
+	})
+}

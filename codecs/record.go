@@ -112,6 +112,11 @@ func (r *Record[T]) Decode(value []byte) (T, error) {
 	if err != nil {
 		return v, err
 	}
+	if len(body) > unscannedBytes {
+		if err := r.scan(id, body); err != nil {
+			return v, err
+		}
+	}
 	rest, err := schema.Decode(body, &v)
 	if err == nil && len(rest) > 0 {
 		err = errTrailing
@@ -121,6 +126,29 @@ func (r *Record[T]) Decode(value []byte) (T, error) {
 		return zero, Malformed{What: r.name, Err: errBody}
 	}
 	return v, nil
+}
+
+// Bounds of how often the library may copy what it has of an array: it makes a new slice for each block of one, so that an
+// array of single items in blocks of their own takes the square of its bytes. What civicbus writes has one block an array;
+// Java's blocking encoder makes one for each 64 KiB.
+const (
+	maxBlocks      = 32
+	unscannedBytes = 2 << 10 // of a body that is too short to hurt
+)
+
+// scan looks through a long body before it is decoded.
+func (r *Record[T]) scan(id int32, body []byte) error {
+	r.mu.RLock()
+	registry := r.registry
+	r.mu.RUnlock()
+	writer, ok := registry.Cached(id)
+	if !ok {
+		return fmt.Errorf("decode %s: schema %d: %w", r.name, id, ErrNotLoaded)
+	}
+	if err := writer.validate(body, maxBlocks); err != nil {
+		return Malformed{What: r.name, Err: err}
+	}
+	return nil
 }
 
 // errBody stands for the library's own error, which may quote the data.

@@ -16,6 +16,7 @@ var (
 	errBranch     = errors.New("union has no such branch")
 	errCount      = errors.New("count is larger than the bytes that follow")
 	errBlockSize  = errors.New("block does not have the size that it says")
+	errBlocks     = errors.New("an array or a map is cut into too many blocks")
 	errKeyTwice   = errors.New("a map has a key twice")
 	errNotReached = errors.New("no path permits a value that cannot be null")
 )
@@ -27,11 +28,14 @@ var (
 // The Avro specification says nothing of a key that comes twice in a map. Its Java library keeps the last of the values,
 // goavro refuses the body: such an event would tell some subscribers one thing, some another, and stop some. So it is not
 // let in. Walk and Append, which read what was let in, do not look for it again.
-func (s *Schema) Validate(body []byte) error {
+func (s *Schema) Validate(body []byte) error { return s.validate(body, 0) }
+
+// validate is Validate, and refuses an array or a map of more blocks than most.
+func (s *Schema) validate(body []byte, most int) error {
 	if len(body) > MaxBodyBytes {
 		return Malformed{What: "data", Err: errTooLong}
 	}
-	r := reader{body: body, emptyLeft: MaxEmptyItems}
+	r := reader{body: body, emptyLeft: MaxEmptyItems, blocks: most}
 	pos, bad := r.pass(s.root, 0, 0)
 	if bad != nil {
 		return bad.malformed()
@@ -46,6 +50,7 @@ func (s *Schema) Validate(body []byte) error {
 type reader struct {
 	body      []byte
 	emptyLeft int // items without bytes that may still come: without it five bytes would ask for 2^31 of them
+	blocks    int // that one array or map may have; 0: any number
 }
 
 // badPath is an error with the path at which it stands, gathered from its end on the way out.
@@ -136,6 +141,7 @@ type items struct {
 	bad   *badPath // why next gave up
 
 	left  int64 // items left in the block
+	begun int   // blocks
 	total int64
 	end   int // where the block says that it ends; 0: it does not say
 }
@@ -222,6 +228,9 @@ func (it *items) block() bool {
 	}
 	if it.total += count; it.total > MaxBlockItems {
 		return it.fail(errTooMany)
+	}
+	if it.begun++; it.begun > it.blocks && it.blocks > 0 {
+		return it.fail(errBlocks)
 	}
 	it.left = count
 	return true

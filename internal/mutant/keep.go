@@ -18,22 +18,22 @@ const largestKept = 4 << 10
 // person is a Finnish personal identity code that is not of the test series 900-999.
 var person = regexp.MustCompile(`[0-9]{6}[-+A-FU-Y][0-8][0-9]{2}[0-9A-FHJ-NPR-Y]`)
 
-// keep makes a target's corpus anew: of what is in it, and of what Go's fuzzing has gathered for it in a folder, the smallest
-// inputs that reach statements which the seeds and those before them do not. It needs a test binary that measures coverage.
-// Nothing that looks like a person's code is kept.
+// drawn are the changed inputs that reach tries.
+const drawn = 20_000
+
+// keep makes a target's corpus anew: of what is in it, and of what was gathered for it in a folder, the smallest inputs that
+// reach statements which the seeds and those before them do not. Nothing that looks like a person's code is kept.
 func keep(f *testing.F, from string, target Target, seeds [][]byte) {
 	f.Helper()
-	if testing.CoverMode() == "" {
-		f.Fatal("to keep inputs the coverage must be measured: -cover -coverpkg=civicbus/...")
-	}
+	measured(f)
 	dir := filepath.Join("testdata", "fuzz")
 	candidates := append(corpus(f, dir), corpus(f, from)...)
 	slices.SortFunc(candidates, func(a, b []byte) int { return cmp.Or(cmp.Compare(len(a), len(b)), bytes.Compare(a, b)) })
-	for _, seed := range seeds {
-		target(f, slices.Clone(seed))
-	}
 	if err := os.RemoveAll(filepath.Join(dir, f.Name())); err != nil {
 		f.Fatal(err)
+	}
+	for _, seed := range seeds {
+		target(f, slices.Clone(seed))
 	}
 	covered, kept := testing.Coverage(), 0
 	for _, input := range candidates {
@@ -48,6 +48,37 @@ func keep(f *testing.F, from string, target Target, seeds [][]byte) {
 		}
 	}
 	f.Logf("%d of %d inputs kept", kept, len(candidates))
+}
+
+// reach draws changed inputs, and gathers in a folder those at which the coverage rises: it cannot be set back, so that keep
+// must look at them in another run.
+func reach(f *testing.F, folder string, target Target, seeds [][]byte) {
+	f.Helper()
+	measured(f)
+	seeds = slices.Concat(seeds, corpus(f, filepath.Join("testdata", "fuzz")), corpus(f, folder))
+	for _, seed := range seeds {
+		target(f, slices.Clone(seed))
+	}
+	m, covered := newMaker(number(f, "CIVICBUS_FUZZ_SEED", 1), seeds), testing.Coverage()
+	for range drawn {
+		input := slices.Clone(m.next())
+		accepted := target(f, slices.Clone(input))
+		now := testing.Coverage()
+		if now > covered {
+			write(f, filepath.Join(folder, f.Name()), input)
+		}
+		if now > covered || accepted {
+			m.keep(input)
+		}
+		covered = now
+	}
+}
+
+func measured(f *testing.F) {
+	f.Helper()
+	if testing.CoverMode() == "" {
+		f.Fatal("the coverage must be measured: -cover -coverpkg=civicbus/...")
+	}
 }
 
 // write adds an input in the form of Go's fuzzing, under a name that its bytes give.

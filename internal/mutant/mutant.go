@@ -42,6 +42,8 @@ func Fuzz(f *testing.F, perByte int, target Target, seeds ...[]byte) {
 	}
 	switch {
 	case isSet("test.fuzz"), isSet("test.fuzzworker"):
+	case os.Getenv("CIVICBUS_FUZZ_REACH") != "":
+		reach(f, os.Getenv("CIVICBUS_FUZZ_REACH"), target, seeds)
 	case os.Getenv("CIVICBUS_FUZZ_KEEP") != "":
 		keep(f, os.Getenv("CIVICBUS_FUZZ_KEEP"), target, seeds)
 	default:

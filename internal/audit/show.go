@@ -23,6 +23,12 @@ var ErrForeign = errors.New("an entry on the subject's walk is not what the audi
 // pseudonym, or the id of an organisation, a subscription or an event type. A subject without a row has none: nothing was decided about it, or
 // it was erased. Each entry met is checked: its MAC, its number, and that it is about this subject.
 func (l *Log) Walk(ctx context.Context, keys *Keys, subject string, each func(*codecs.AuditEntry) (more bool)) error {
+	return l.WalkFrom(ctx, keys, subject, 0, each)
+}
+
+// WalkFrom is Walk from the entry of a number on, which must be one about the subject: ErrForeign, or ErrNoEntry, if it is
+// none. 0: from the newest.
+func (l *Log) WalkFrom(ctx context.Context, keys *Keys, subject string, from int64, each func(*codecs.AuditEntry) (more bool)) error {
 	spans, err := l.spans(ctx, topology.TableTopic(topology.Audit.Name))
 	if err != nil {
 		return err
@@ -49,7 +55,11 @@ func (l *Log) Walk(ctx context.Context, keys *Keys, subject string, each func(*c
 	log := spans[p]
 	want := keys.commitment(row.Salt, subject)
 	to := log.end
-	for number := row.Number; number > 0; {
+	begin := row.Number
+	if from > 0 {
+		begin = min(from, begin)
+	}
+	for number := begin; number > 0; {
 		found, err := l.find(ctx, p, number, log.start, to)
 		if errors.Is(err, ErrNoEntry) && log.start > 0 && to <= log.start+1 {
 			return nil // what came before has expired

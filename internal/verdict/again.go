@@ -255,3 +255,50 @@ func (s *Snapshot) Standing(subscription string, now time.Time) (reason string) 
 	}
 	return reason
 }
+
+// FieldSets gives the field lists, by their numbers, that permits of a subscription to one event type and role can have had: by each
+// rule that it claims, whatever its dates, and by each of a subject's grants, whatever has become of it. It is for telling
+// what a number on record stands for; one of an older catalog or of a grant that is gone may be missing.
+func (s *Snapshot) FieldSets(subscription, eventType, role string, writers []*codecs.Schema, c *codecs.Consents) map[int64][]string {
+	out := map[int64][]string{}
+	sub, found := at(s.subs, hashText(s.seed, subscription), subscription)
+	t, r := s.typeAndRole(&Event{Type: eventType, Role: role})
+	if !found || r == nil {
+		return out
+	}
+	for _, w := range writers {
+		p := t.plan(w, r)
+		add := func(key setKey, rule *codecs.Rule) {
+			key.narrow = sub.narrow
+			set := p.set(key, rule, sub.row.Fields)
+			out[set.hash] = set.fields
+		}
+		if sub.row.Basis != BasisConsent {
+			for i := range t.row.Rules {
+				if rule := &t.row.Rules[i]; claims(sub.row, rule, role) {
+					add(setKey{rule: i + 1}, rule)
+				}
+			}
+			continue
+		}
+		if c == nil {
+			continue
+		}
+		for i := range c.Grants {
+			g := &c.Grants[i]
+			if g.Recipient != sub.row.Subscriber || g.Purpose != sub.row.Purpose {
+				continue
+			}
+			for _, scopes := range [][]string{g.Scopes, slices.Concat(g.Scopes, g.WithdrawnScopes)} {
+				key := setKey{}
+				for _, scope := range scopes {
+					if bit, ok := p.bits[scope]; ok {
+						key.scopes.add(bit)
+					}
+				}
+				add(key, nil)
+			}
+		}
+	}
+	return out
+}

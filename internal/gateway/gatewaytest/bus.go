@@ -70,7 +70,7 @@ func Start(t testing.TB, subscribers int, change ...func(*app.Config)) *Bus {
 	b.Must(err)
 	t.Cleanup(func() { _ = b.Cluster.Close() })
 	b.Config = app.Config{Connection: kafka.Connection{Brokers: b.Cluster.Brokers()}, Registry: codecs.RegistryConfig{URL: b.Cluster.RegistryURL()},
-		BusKey: []byte("the bus key of tests, of 32 bytes or more"), AuditKey: []byte("the audit key of tests, of 32 bytes or more"), LeaseAge: 400 * time.Millisecond,
+		BusKey: []byte("the bus key of tests, of 32 bytes or more"), AuditKey: []byte("the audit key of tests, of 32 bytes or more"), LeaseAge: 300 * time.Millisecond,
 		Shape: topology.Shape{Partitions: 4}, Instance: "test", Logger: slog.New(slog.DiscardHandler)}
 	for _, c := range change {
 		c(&b.Config)
@@ -219,6 +219,14 @@ func (b *Bus) Subject(i int) string { return b.Keys.Subject("fi-hetu", Person(i)
 func Grant(person int, subscriber string, scopes ...string) refdata.Consent {
 	return refdata.Consent{Subject: refdata.Subject{Scheme: "fi-hetu", ID: Person(person)}, Command: codecs.ConsentCommand{Kind: "grant",
 		Grant: codecs.Grant{ID: "g-" + subscriber + "-" + strings.Join(scopes, "-"), Recipient: subscriber, Purpose: Purpose, Scopes: scopes, Notice: "https://notice.test", Language: "fi", Method: "test"}}}
+}
+
+// Grants is the consent of each of the first n people.
+func Grants(n int, subscriber string, scopes ...string) (all []refdata.Consent) {
+	for i := range n {
+		all = append(all, Grant(i, subscriber, scopes...))
+	}
+	return all
 }
 
 // Withdraw takes it back.

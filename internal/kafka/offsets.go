@@ -15,7 +15,8 @@ import (
 )
 
 // takeOver makes sure of a producer, whose making ends any transaction that a predecessor left open, and then asks the
-// broker for the committed offsets, which are the truth after an end whose outcome was unknown.
+// broker for the committed offsets, which are the truth after an end whose outcome was unknown. Without an assignment there are
+// none to ask for yet. The error is the context's.
 func (e *Engine) takeOver(ctx context.Context, a *assignment) error {
 	e.mu.Lock()
 	prod := e.prod
@@ -27,7 +28,7 @@ func (e *Engine) takeOver(ctx context.Context, a *assignment) error {
 	for {
 		p, err := newProducer(ctx, e.cfg.Connection, e.group, e.group+"."+e.cfg.Instance, e.cfg.TxnTimeout, e.log)
 		if err == nil {
-			if !flaw.Planted(flaw.OffsetsKept) {
+			if a != nil && !flaw.Planted(flaw.OffsetsKept) {
 				err = e.replaceOffsets(ctx, a)
 			}
 			if err == nil {

@@ -40,6 +40,11 @@ var errAgain = errors.New("session must be set up again")
 // Consume runs goka's sessions, one after another, until the context ends or the engine is drained. It returns to goka only
 // then or with an error: goka waits five seconds after each return.
 func (e *Engine) Consume(ctx context.Context, _ []string, h sarama.ConsumerGroupHandler) error {
+	// A process that died left its transaction open, and until that is ended the coordinator tells nobody where the partitions of
+	// it stand. So it is ended before they are waited for, not by the transaction timeout.
+	if err := e.takeOver(ctx, nil); err != nil {
+		return nil //nolint:nilerr // the context has ended
+	}
 	backoff := newBackoff(5 * time.Second)
 	for {
 		a, err := e.awaitAssignment(ctx)

@@ -1,8 +1,15 @@
 package kafka_test
 
 import (
+	"context"
 	"testing"
 	"time"
+
+	"civicbus/internal/kafka"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+	"github.com/twmb/franz-go/pkg/kversion"
 )
 
 // TestRestartDisturbsNobody: a process that is killed and comes back under its instance id is given what it had without a
@@ -35,4 +42,50 @@ func TestRestartDisturbsNobody(t *testing.T) {
 	if now := c.GroupInfo(w.group).Epoch; now != epoch {
 		t.Errorf("the group went from generation %d to %d: restarts made it join anew", epoch, now)
 	}
+}
+
+// TestDeadTransactionIsNotWaitedFor: what a process that died left open, offsets included, holds its successor up for no longer than
+// ending it takes, and not for the transaction timeout.
+func TestDeadTransactionIsNotWaitedFor(t *testing.T) {
+	w := newWorld(t)
+	w.fake()
+	w.publish(w.in, 40, 0)
+	versions := kversion.Stable()
+	versions.SetMaxKeyVersion(kmsg.TxnOffsetCommit.Int16(), 4) // the last that needs no transactions of KIP-890, and names topics
+	dead, err := w.conn.Client(kgo.TransactionalID(w.group+".a"), kgo.TransactionTimeout(2*time.Minute), kgo.MaxVersions(versions))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dead.Close()
+	if err := dead.BeginTransaction(); err != nil {
+		t.Fatal(err)
+	}
+	if err := dead.ProduceSync(t.Context(), &kgo.Record{Topic: w.out, Key: []byte("k"), Value: []byte("never committed")}).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	id, epoch, err := dead.ProducerID(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	req := kmsg.NewPtrTxnOffsetCommitRequest()
+	req.TransactionalID, req.ProducerID, req.ProducerEpoch, req.Group, req.Generation = w.group+".a", id, epoch, w.group, -1
+	topic := kmsg.NewTxnOffsetCommitRequestTopic()
+	topic.Topic = w.in
+	for p := range int32(parts) {
+		part := kmsg.NewTxnOffsetCommitRequestTopicPartition()
+		part.Partition, part.Offset = p, 5
+		topic.Partitions = append(topic.Partitions, part)
+	}
+	req.Topics = append(req.Topics, topic)
+	add := kmsg.NewPtrAddOffsetsToTxnRequest()
+	add.TransactionalID, add.ProducerID, add.ProducerEpoch, add.Group = req.TransactionalID, id, epoch, w.group
+	if _, err := add.RequestWith(t.Context(), dead); err != nil {
+		t.Fatal(err)
+	}
+	resp, err := req.RequestWith(t.Context(), dead)
+	if err != nil || resp.Topics[0].Partitions[0].ErrorCode != 0 {
+		t.Fatalf("leave offsets in an open transaction: %+v, error %v", resp, err)
+	}
+	w.start("a", func(c *kafka.GroupConfig) { c.TxnTimeout = 2 * time.Minute })
+	w.exactlyOnce(40, 30*time.Second)
 }

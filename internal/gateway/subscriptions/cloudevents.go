@@ -24,7 +24,7 @@ const (
 
 // CloudEventsWanted is a subscription in the shape of CloudEvents' Subscriptions API (0.1-wip).
 type CloudEventsWanted struct {
-	ID             string            `json:"id,omitempty" maxLength:"100" doc:"Absent: civicbus makes one."`
+	ID             string            `json:"id,omitempty" pattern:"^[a-z0-9]([a-z0-9.-]{0,98}[a-z0-9])?$" patternDescription:"1 to 100 of a-z, 0-9, dot and hyphen, a letter or digit at both ends" doc:"Absent: civicbus makes one."`
 	Source         string            `json:"source,omitempty" maxLength:"1024" doc:"Only events of this source."`
 	Types          []string          `json:"types" minItems:"1" maxItems:"64" nullable:"false"`
 	Config         CloudEventsConfig `json:"config" doc:"What civicbus needs to know beside."`
@@ -100,7 +100,7 @@ func (s *server) cloudEventsRoutes() {
 		})
 	web.Handle(s.api, web.Route{ID: "ce-get-subscription", Method: http.MethodGet, Path: "/subscriptions/{id}", Tag: tag, Summary: "See a subscription",
 		For: both, Scope: web.ScopeSubscriptionsRead, Problems: []int{http.StatusNotFound}},
-		func(ctx context.Context, in *idParam) (*cloudEventsAnswer, error) {
+		func(ctx context.Context, in *IDParam) (*cloudEventsAnswer, error) {
 			row, err := s.visible(ctx, in.ID)
 			if err != nil {
 				return nil, err
@@ -110,7 +110,7 @@ func (s *server) cloudEventsRoutes() {
 	web.Handle(s.api, web.Route{ID: "ce-update-subscription", Method: http.MethodPut, Path: "/subscriptions/{id}", Tag: tag, Summary: "Replace a subscription",
 		Description: "With If-Match, only on that version.", For: both, Scope: web.ScopeSubscriptionsWrite, Problems: []int{http.StatusNotFound, http.StatusConflict, http.StatusPreconditionFailed}},
 		func(ctx context.Context, in *struct {
-			stateParams
+			StateParams
 			Body CloudEventsWanted
 		}) (*cloudEventsAnswer, error) {
 			if in.Body.ID != "" && in.Body.ID != in.ID {
@@ -140,7 +140,7 @@ func (s *server) cloudEventsRoutes() {
 		})
 	web.Handle(s.api, web.Route{ID: "ce-delete-subscription", Method: http.MethodDelete, Path: "/subscriptions/{id}", Tag: tag, Summary: "Revoke a subscription", Status: http.StatusNoContent,
 		Description: "For good; it can still be seen.", For: both, Scope: web.ScopeSubscriptionsWrite, Problems: []int{http.StatusNotFound, http.StatusConflict, http.StatusPreconditionFailed}},
-		func(ctx context.Context, in *stateParams) (*struct{}, error) {
+		func(ctx context.Context, in *StateParams) (*struct{}, error) {
 			_, err := s.turn(ctx, in, "revoke", "")
 			return nil, err
 		})
@@ -269,7 +269,7 @@ func cloudEventsPointer(field string) string {
 	case "delivery.mode":
 		return "/protocolsettings/contentmode"
 	}
-	return ""
+	return "/filters" // what it reads, or a dialect
 }
 
 var _ huma.SchemaProvider = Filter{}

@@ -12,12 +12,13 @@ import (
 
 	"civicbus/codecs"
 	"civicbus/internal/gateway/web"
+	"civicbus/internal/pseudonym"
 )
 
 const heading = "subscriptions"
 
-// idParam is the id in a path.
-type idParam struct {
+// IDParam is the id in a path.
+type IDParam struct {
 	ID string `path:"id" maxLength:"128" doc:"The subscription's id."`
 }
 
@@ -76,7 +77,7 @@ func (s *server) ownRoutes() {
 		})
 	web.Handle(s.api, web.Route{ID: "get-subscription", Method: http.MethodGet, Path: "/api/subscriptions/{id}", Tag: heading, Summary: "See a subscription",
 		For: web.Organisations | web.Operators, Scope: web.ScopeSubscriptionsRead, Problems: []int{http.StatusNotFound}},
-		func(ctx context.Context, in *idParam) (*shownAnswer, error) {
+		func(ctx context.Context, in *IDParam) (*shownAnswer, error) {
 			row, err := s.visible(ctx, in.ID)
 			if err != nil {
 				return nil, err
@@ -88,7 +89,7 @@ func (s *server) ownRoutes() {
 		For:         web.Organisations | web.Operators, Scope: web.ScopeSubscriptionsWrite,
 		Problems: []int{http.StatusNotFound, http.StatusConflict, http.StatusPreconditionFailed, http.StatusPreconditionRequired}},
 		func(ctx context.Context, in *struct {
-			idParam
+			IDParam
 			IfMatch string `header:"If-Match" maxLength:"64" doc:"The ETag that the edit was made on. Required."`
 			Body    Wanted
 		}) (*shownAnswer, error) {
@@ -139,6 +140,9 @@ func (s *server) create(ctx context.Context, wanted *Wanted, key string) (*codec
 
 // make makes a subscription, under an id that was wanted or under a free one. key is an Idempotency-Key; empty: none.
 func (s *server) make(ctx context.Context, row codecs.Subscription, id, key string, pointer func(string) string) (*codecs.Subscription, error) {
+	if pseudonym.HoldsHetu(id) { // it becomes a key
+		return nil, web.Fail(http.StatusUnprocessableEntity, "invalid", "the id holds a personal identity code", web.Fault{Field: "id", Pointer: "/id", Code: "invalid"})
+	}
 	command, err := commandID(ctx, key, &row)
 	if err != nil {
 		return nil, err

@@ -203,6 +203,9 @@ func (w *Wanted) pointer(field string) string {
 		return "/filter"
 	case "role":
 	default:
+		if w.Filter != nil { // what it reads, or a dialect
+			return "/filter"
+		}
 		return ""
 	}
 	return "/" + head

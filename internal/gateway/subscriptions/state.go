@@ -12,8 +12,9 @@ import (
 // operatorsAlone are the reasons of a pause that the subscriber itself cannot end.
 var operatorsAlone = []string{"security", "misuse", "entitlement_withdrawn"}
 
-type stateParams struct {
-	idParam
+// StateParams are those of a change of status.
+type StateParams struct {
+	IDParam
 	IfMatch string `header:"If-Match" maxLength:"64" doc:"The ETag that this was decided on; absent: whatever there is."`
 }
 
@@ -26,7 +27,7 @@ func (s *server) stateRoutes() {
 		web.Handle(s.api, web.Route{ID: kind.name + "-subscription", Method: http.MethodPost, Path: "/api/subscriptions/{id}/" + kind.name, Tag: heading,
 			Summary: kind.summary, Description: kind.description, For: web.Organisations | web.Operators, Scope: web.ScopeSubscriptionsWrite, Problems: conflicts},
 			func(ctx context.Context, in *struct {
-				stateParams
+				StateParams
 				Body *struct {
 					Reason string `json:"reason,omitempty" enum:"requested,maintenance,security,misuse,entitlement_withdrawn,superseded,ended" doc:"Absent: requested."`
 				}
@@ -35,22 +36,22 @@ func (s *server) stateRoutes() {
 				if in.Body != nil {
 					reason = in.Body.Reason
 				}
-				return s.turn(ctx, &in.stateParams, kind.name, reason)
+				return s.turn(ctx, &in.StateParams, kind.name, reason)
 			})
 	}
 	web.Handle(s.api, web.Route{ID: "resume-subscription", Method: http.MethodPost, Path: "/api/subscriptions/{id}/resume", Tag: heading, Summary: "Resume a paused subscription",
 		Description: "What was paused for a suspicion, a misuse or a lost right is resumed by operators alone.",
 		For:         web.Organisations | web.Operators, Scope: web.ScopeSubscriptionsWrite, Problems: conflicts},
-		func(ctx context.Context, in *stateParams) (*shownAnswer, error) { return s.turn(ctx, in, "resume", "") })
+		func(ctx context.Context, in *StateParams) (*shownAnswer, error) { return s.turn(ctx, in, "resume", "") })
 	web.Handle(s.api, web.Route{ID: "approve-subscription", Method: http.MethodPost, Path: "/api/subscriptions/{id}/approve", Tag: heading, Summary: "Approve a pending subscription",
 		Description: "By an operator who has not asked for it.", For: web.Operators, Scope: web.ScopeApprove, Problems: conflicts},
-		func(ctx context.Context, in *stateParams) (*shownAnswer, error) {
+		func(ctx context.Context, in *StateParams) (*shownAnswer, error) {
 			return s.turn(ctx, in, "approve", "")
 		})
 }
 
 // turn changes the status of a subscription.
-func (s *server) turn(ctx context.Context, in *stateParams, kind, reason string) (*shownAnswer, error) {
+func (s *server) turn(ctx context.Context, in *StateParams, kind, reason string) (*shownAnswer, error) {
 	row, err := s.visible(ctx, in.ID)
 	if err != nil {
 		return nil, err

@@ -57,6 +57,7 @@ type fieldSet struct {
 	items  string              // as plan's
 	shown  []*codecs.Attribute // of the stamp
 
+	first      atomic.Pointer[selection] // without a look-up: most sets have one projection
 	selections atomic.Pointer[map[*codecs.Projection]*selection]
 }
 

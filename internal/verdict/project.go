@@ -70,8 +70,9 @@ type Withheld struct {
 
 // selection is what a field set permits of one projection.
 type selection struct {
-	cut      *codecs.Cut
-	withheld *Withheld // nil: nothing
+	projection *codecs.Projection
+	cut        *codecs.Cut
+	withheld   *Withheld // nil: nothing
 }
 
 const maxSelections = 1_024 // kept for each field set: projections in use of subscribers with the same fields
@@ -100,6 +101,9 @@ func FieldSetOf(fields []string) int64 { return newFieldSet(fields, "").hash }
 // selection maps the set onto a projection's paths. A path that holds others is permitted if all that are in it are; the
 // projection's own list of paths decides what that is.
 func (s *fieldSet) selection(p *codecs.Projection) *selection {
+	if first := s.first.Load(); first != nil && first.projection == p {
+		return first
+	}
 	had := s.selections.Load()
 	if had != nil {
 		if known := (*had)[p]; known != nil {
@@ -116,10 +120,11 @@ func (s *fieldSet) selection(p *codecs.Projection) *selection {
 			withheld = append(withheld, path)
 		}
 	}
-	made := &selection{cut: p.Cut(permit, own, s.shown)}
+	made := &selection{projection: p, cut: p.Cut(permit, own, s.shown)}
 	if withheld = append(withheld, p.Partly()...); len(withheld) > 0 {
 		made.withheld = &Withheld{Paths: withheld, Text: []byte(strings.Join(withheld, ","))}
 	}
+	s.first.CompareAndSwap(nil, made)
 	next := map[*codecs.Projection]*selection{p: made}
 	if had != nil && len(*had) < maxSelections { // else those that are in use come again
 		maps.Copy(next, *had)

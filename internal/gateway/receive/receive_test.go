@@ -21,13 +21,20 @@ import (
 
 // TestReceive is what one bus shows; each part has subscribers and people of its own.
 func TestReceive(t *testing.T) {
-	h := start(t, 8)
+	h := start(t, 28)
 	t.Run("the same by every way", h.sameByEveryWay)
 	t.Run("thin", h.thin)
 	t.Run("cut at random", h.cutAtRandom)
+	t.Run("another instance", h.anotherInstance)
+	t.Run("lease lost", h.held)
+	t.Run("stuck readers", h.stuck)
+	t.Run("the gateway stops", h.stopping)
+	t.Run("the official receiver", h.officialReceiver)
+	t.Run("crossings", h.crossings)
 	t.Run("withdrawn", h.withdrawn)
 	t.Run("paused", h.paused)
 	t.Run("token", h.token)
+	t.Run("retention", h.expired)
 	t.Run("certificate", h.certificate)
 	t.Run("refusals", h.refusals)
 	t.Run("acknowledgements", h.acknowledgements)
@@ -105,7 +112,12 @@ func (h *house) thin(t *testing.T) {
 	if !slices.Equal(streets, []string{"thin-0", "thin-1", "thin-2"}) {
 		t.Errorf("%v", streets)
 	}
-	h.Consent(gatewaytest.Withdraw(1, gatewaytest.Subscriber(1)))
+	kept := row
+	kept.ID = "sub-thin-kept"
+	h.InEffect(h.Admin.PutSubscriptions(t.Context(), admin.By{Actor: "operator:anna"}, kept))
+	h.Active(kept.ID)
+	h.Consent(gatewaytest.Withdraw(1, gatewaytest.Subscriber(1)), gatewaytest.Grant(9, gatewaytest.Subscriber(1), gatewaytest.Scope))
+	h.Publish(moves("kept", 9, 1)...)
 	for _, ref := range refs {
 		if res, text := h.get(h.url+ref, token); res.StatusCode != 403 || problem(text) != "not_permitted" || !strings.Contains(text, "grant_withdrawn") || strings.Contains(text, "thin-") {
 			t.Errorf("withdrawn: %d %s", res.StatusCode, text)

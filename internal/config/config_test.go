@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"civicbus/internal/mutant"
+
 	"github.com/spf13/pflag"
 	"pgregory.net/rapid"
 )
@@ -301,6 +303,25 @@ func TestReadSecret(t *testing.T) {
 	for _, path := range []string{file(t, "\n"), "/nowhere"} {
 		if _, err := ReadSecret(path); err == nil {
 			t.Errorf("%s was read", path)
+		}
+	}
+}
+
+// A file with one key many times is refused at the second, and a long one before it is read.
+func TestAFileThatIsMeantToHurt(t *testing.T) {
+	for name, c := range map[string]struct{ text, want string }{
+		"one key":        {"kafka:\n" + strings.Repeat("  a: 1\n", 9_000), `key "a" stands in line 2 and in line 3`},
+		"a long file":    {strings.Repeat("#\n", maxFileBytes), "at most 65536"},
+		"nested lists":   {strings.Repeat("[", 60_000), "exceeded max depth"},
+		"nested aliases": {"a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b]\nd: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c]\ne: &e [*d,*d,*d,*d,*d,*d,*d,*d,*d]\nf: [*e,*e,*e,*e,*e,*e,*e,*e,*e]\n", "excessive aliasing"},
+	} {
+		grown := mutant.Allocates(func() {
+			if _, err := Load(Sources{File: file(t, c.text)}); err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("%s: %.200v", name, err)
+			}
+		})
+		if grown > 32<<20 {
+			t.Errorf("%s: %d bytes made it allocate %d", name, len(c.text), grown)
 		}
 	}
 }

@@ -108,6 +108,9 @@ func readFile(c *Config, from Sources, known []setting, into *koanf.Koanf) error
 
 // readText reads what stands in the file of a path.
 func readText(c *Config, path string, raw []byte, known []setting, into *koanf.Koanf) error {
+	if err := checkFile(raw); err != nil {
+		return fmt.Errorf("read configuration file %s: %w", path, err)
+	}
 	tree, err := yaml.Parser().Unmarshal(raw)
 	if err != nil {
 		return fmt.Errorf("read configuration file %s: %w", path, err)

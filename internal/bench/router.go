@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -109,6 +110,7 @@ func (w *world) measured(ctx context.Context, c Config, first int) (time.Duratio
 	if err := w.decided(ctx, int64(first+warmEvents)); err != nil {
 		return 0, err
 	}
+	runtime.GC() // what earlier runs left is not for this one to clear away
 	stopProfile, err := c.profile()
 	if err != nil {
 		return 0, err
@@ -227,6 +229,7 @@ func (w *world) copy(ctx context.Context, group string, from map[int32]int64, fi
 	got, cold := 0, 0
 	for got < n {
 		if cold == 0 && got >= warmEvents {
+			runtime.GC()
 			began, cold = processorTime(), got
 		}
 		fetches := cl.PollRecords(ctx, 1000)

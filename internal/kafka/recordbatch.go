@@ -50,6 +50,9 @@ func (b *recordBatch) append(r *kgo.Record, at int64) {
 	if b.n == 0 {
 		b.first, b.last = at, at
 	}
+	if b.records == nil {
+		b.records = make([]byte, 0, firstRoom)
+	}
 	b.last = max(b.last, at)
 	length := 1 + varintSize(at-b.first) + varintSize(int64(b.n)) + bytesSize(r.Key) + bytesSize(r.Value) + varintSize(int64(len(r.Headers)))
 	for i := range r.Headers {
@@ -123,14 +126,17 @@ func (b *recordBatch) seal(dst []byte, producer int64, epoch int16, sequence int
 	return dst
 }
 
-// reset empties the batch and keeps its room, unless one large record made it grow far beyond the usual.
+// reset empties the batch and keeps its room, unless that is large and was hardly used.
 func (b *recordBatch) reset() {
 	room := b.records[:0]
-	if cap(room) > maxKeptRoom {
+	if cap(room) > smallRoom && len(b.records) < cap(room)/4 {
 		room = nil
 	}
 	*b = recordBatch{records: room}
 }
 
-// maxKeptRoom bounds the memory that an idle batch keeps: a thousand output partitions keep 64 MB at most.
-const maxKeptRoom = 64 << 10
+// firstRoom is what a batch begins with: a few records.
+const firstRoom = 4 << 10
+
+// smallRoom is memory that an idle batch may keep: a thousand output partitions keep 64 MB at most.
+const smallRoom = 64 << 10

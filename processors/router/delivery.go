@@ -84,7 +84,7 @@ func (w *work) attempt(v *verdict.Verdict, id []byte, lifeEvent string) (attempt
 	if err != nil {
 		return attempt{}, err
 	}
-	return attempt{record: rec, reason: w.g.env.Refused(rec.Topic, recordBytes(rec))}, nil
+	return attempt{record: rec, reason: w.g.env.Refused(rec.Topic, w.size+len(rec.Key)+len(rec.Value))}, nil
 }
 
 // route is how deliveries of the record's type and schema go to a subscription; false while its projected schema is not registered.
@@ -132,6 +132,7 @@ func (w *work) delivery(v *verdict.Verdict, id []byte, lifeEvent string, to rout
 	}
 	subject := w.since(at)
 	first := len(w.headers)
+	w.size = 128
 	w.share(codecs.HeaderSpecVersion, specVersion)
 	w.share(codecs.HeaderID, id)
 	w.share(codecs.HeaderSource, octets(e.Source))
@@ -179,6 +180,7 @@ func (w *work) since(from int) []byte { return w.text[from:len(w.text):len(w.tex
 // share adds a header to the record that is being made, without copying its value; one without a value is left out.
 func (w *work) share(name string, value []byte) {
 	if len(value) > 0 {
+		w.size += len(name) + len(value) + 8
 		w.headers = append(w.headers, kgo.RecordHeader{Key: name, Value: value})
 	}
 }
@@ -199,13 +201,4 @@ func (w *work) pause(sub *codecs.Subscription, reason string) {
 		r.Ctx.Fail(err)
 	}
 	w.g.env.Emit(r.Ctx, &kgo.Record{Topic: topology.SubscriptionCommands.Name, Key: []byte(sub.ID), Value: value})
-}
-
-// recordBytes is about what a record takes in a batch of its own: Kafka's limit counts the batch.
-func recordBytes(r *kgo.Record) int {
-	n := len(r.Key) + len(r.Value) + 128
-	for _, h := range r.Headers {
-		n += len(h.Key) + len(h.Value) + 8
-	}
-	return n
 }

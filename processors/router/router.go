@@ -115,6 +115,7 @@ type work struct {
 	records  []kgo.Record
 	headers  []kgo.RecordHeader // of all records
 	text     []byte             // values, keys and headers of all records, and ids
+	size     int                // about what the record in the making takes in a batch of its own, which is what Kafka limits, without key and value
 	attr     func(name string) (string, bool)
 
 	cut    verdict.Cutting

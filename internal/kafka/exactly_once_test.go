@@ -5,7 +5,7 @@ package kafka_test
 // synctests); a name in quotes is the defect of TestFlaws that shows that Chaos would notice.
 //
 //	 1 a transaction's end is given up early      endTimeout is 60 s, and any error of an end drops the producer (lost); Chaos
-//	 2 a failed begin is taken for a rebalance    session.begin drops the producer, counts and logs; Chaos
+//	 2 a failed begin is taken for a rebalance    cannot arise: a transaction begins with its first write, all writes come at its end
 //	 3 an answer to a commit that is lost         takeOver asks the broker, own tables are read again; "offsets kept after an unknown
 //	                                              commit", "unknown commit taken for done", TestAbortedTransactionsAreTriedAgain/EndTxn
 //	 4 two instances under one id                 fencedAgain; TestTwoInstancesWithOneName
@@ -26,7 +26,7 @@ package kafka_test
 //	15 records of partitions that are not ours    enqueue knows the session's queues only and commits only what was handed on
 //	16 errors of fetches are ignored              session.stop, the log; TestPartitionStopsAtAGap; errors of the group: groupErrors
 //	17 errors that look like a rebalance          TestCallbackErrorEndsTheProcessor, TestTimerFailureEndsTheProcessor
-//	18 masked errors of outputs                   batch.err forbids the commit; TestAbortedTransactionsAreTriedAgain/Produce
+//	18 masked errors of outputs                   flush answers for every output, or there is no commit; TestAbortedTransactionsAreTriedAgain/Produce
 //	19 partitions lost                            revoked serves both; the generation is the assignment's own (assignment.member), so a
 //	                                              late commit is refused; "offsets of a stranger", Chaos (outages beyond the session)
 //	20 cooperative groups                         wholeBalancer is eager and the only one; TestBalancerRefusesWhatItCannotRead

@@ -26,6 +26,8 @@ type Soak struct {
 	Lost       int     `json:"lost"`
 	Leaked     int     `json:"leaked"`
 	Duplicates int     `json:"duplicates"`
+	Disorder   int     `json:"out_of_order"` // deliveries of a subject's events to one subscription that came in another order than the events
+	Rows       int     `json:"wrong_rows"`   // rows that are not what was asked for, at the end
 	Late       int     `json:"late"`         // calm phases in which something was still undelivered after 30 s
 	Audit      int     `json:"audit"`        // findings of the audit log's verifier
 	Calm       float64 `json:"calm_seconds"` // the longest that it took, once nobody was killed, until all was delivered
@@ -35,12 +37,13 @@ type Soak struct {
 	AuditLog   int64   `json:"audit_entries"`
 }
 
-// Err is nil when nothing was lost, leaked or delivered twice, nothing came late, and the audit chain is whole.
+// Err is nil when nothing was lost, leaked or delivered twice, nothing came out of order or late, every row is what was asked
+// for, and the audit chain is whole.
 func (s *Soak) Err() error {
-	if s == nil || s.Lost+s.Leaked+s.Duplicates+s.Late+s.Audit == 0 {
+	if s == nil || s.Lost+s.Leaked+s.Duplicates+s.Disorder+s.Rows+s.Late+s.Audit == 0 {
 		return nil
 	}
-	return fmt.Errorf("lost %d, leaked %d, duplicates %d, late %d, audit findings %d", s.Lost, s.Leaked, s.Duplicates, s.Late, s.Audit)
+	return fmt.Errorf("lost %d, leaked %d, duplicates %d, out of order %d, wrong rows %d, late %d, audit findings %d", s.Lost, s.Leaked, s.Duplicates, s.Disorder, s.Rows, s.Late, s.Audit)
 }
 
 const (
@@ -67,7 +70,7 @@ func soak(ctx context.Context, c Config) (Result, error) {
 	c.Say(fmt.Sprintf("seed %d: %d kills, %d events, %s", c.Seed, c.Kills, c.Events, c.For))
 	err := s.run(ctx)
 	s.report.Seconds = time.Since(s.began).Seconds()
-	return Result{Name: "soak", Unit: "violations", Runs: 1, Ours: float64(s.report.Lost + s.report.Leaked + s.report.Duplicates), Soak: &s.report}, err
+	return Result{Name: "soak", Unit: "violations", Runs: 1, Ours: float64(s.report.Lost + s.report.Leaked + s.report.Duplicates + s.report.Disorder + s.report.Rows), Soak: &s.report}, err
 }
 
 type soaking struct {
@@ -138,7 +141,8 @@ func (s *soaking) fault(ctx context.Context, ended chan error) error {
 	for i := range changers {
 		work(uint64(i), func(ctx context.Context, r *rand.Rand) error { return s.change(ctx, r, i, changers) })
 	}
-	work(10, s.toggle)
+	work(10, func(ctx context.Context, r *rand.Rand) error { return s.toggle(ctx, r, s.w.toggle) })
+	work(13, func(ctx context.Context, r *rand.Rand) error { return s.toggle(ctx, r, s.w.trust) })
 	events, kills := make(chan struct{}), make(chan struct{})
 	work(11, func(ctx context.Context, r *rand.Rand) error { defer close(events); return s.publish(ctx, r, until) })
 	work(12, func(ctx context.Context, r *rand.Rand) error { defer close(kills); return s.kill(ctx, r, until) })
@@ -204,13 +208,13 @@ func (s *soaking) change(ctx context.Context, r *rand.Rand, worker, of int) erro
 	return nil
 }
 
-// toggle pauses subscriptions and resumes them; the last is left as it is.
-func (s *soaking) toggle(ctx context.Context, r *rand.Rand) error {
+// toggle stops a subscription or a subscriber and lets it go on, one after another.
+func (s *soaking) toggle(ctx context.Context, r *rand.Rand, turn func(ctx context.Context, k int, active bool) error) error {
 	for !s.over.Load() && ctx.Err() == nil {
 		k := r.IntN(soakSubscribers)
 		for _, active := range []bool{false, true} {
 			s.calm.RLock()
-			err := s.w.toggle(ctx, k, active)
+			err := turn(ctx, k, active)
 			s.calm.RUnlock()
 			if err != nil {
 				return err
@@ -365,10 +369,18 @@ func (s *soaking) conclude(ctx context.Context, reader *soakReader) error {
 		}
 	}
 	f := s.w.ledger.judge()
-	s.report.Lost, s.report.Leaked, s.report.Duplicates = f.lost, f.leaked, f.duplicates
+	s.report.Lost, s.report.Leaked, s.report.Duplicates, s.report.Disorder = f.lost, f.leaked, f.duplicates, f.disorder
 	s.report.Events, s.report.Commands, s.report.Decisions, s.report.Deliveries = s.w.ledger.accepted, s.w.commands, len(s.w.ledger.decided), len(s.w.ledger.delivered)
 	for _, line := range f.told {
 		s.c.Say(line)
+	}
+	wrong, err := s.w.rows(ctx)
+	if err != nil {
+		return err
+	}
+	s.report.Rows = len(wrong)
+	for _, line := range wrong[:min(len(wrong), toldAtMost)] {
+		s.c.Say("row: " + line)
 	}
 	if s.report.Err() != nil {
 		return s.diagnose(ctx)

@@ -61,6 +61,7 @@ func (h history[S]) demanded(before time.Time) (version int64, s S) {
 type soakEvent struct {
 	subject  int32
 	accepted bool
+	again    bool // it was published more than once: where it stands among its subject's events is not known
 }
 
 // decided is one verdict list of the router, and where it came from.
@@ -75,6 +76,7 @@ type decided struct {
 
 type soakVerdict struct {
 	version int64 // of the subscription
+	trust   int64 // of the subscriber's row; 0: it was not looked at
 	permit  bool
 	there   bool
 }
@@ -93,12 +95,15 @@ type ledger struct {
 	mu            sync.Mutex
 	consents      []history[consentState] // by subject
 	subscriptions [soakSubscribers]history[bool]
+	trust         [soakSubscribers]history[bool]
 	events        []soakEvent
 	byLife        map[id16]int32
 	deliveryID    func(event int32, k int) id16
 
 	decided   map[int32]*decided
 	delivered map[id16]*delivered
+	newest    [soakSubscribers]map[int32]int32 // event that was delivered last, by subject
+	disorder  []string
 	owed      int // permitted deliveries so far that have not come
 	accepted  int
 	strange   []string // what fits nothing that was asked for
@@ -147,6 +152,9 @@ func (l *ledger) deliver(life, id id16, d delivered) {
 	d.times = 1
 	l.delivered[id] = &d
 	event, known := l.byLife[life]
+	if known {
+		l.order(event, id, d.place)
+	}
 	if decision := l.decided[event]; known && decision != nil {
 		for k, v := range decision.verdicts {
 			if v.permit && l.deliveryID(event, k) == id {
@@ -156,10 +164,27 @@ func (l *ledger) deliver(life, id id16, d delivered) {
 	}
 }
 
+// order holds a delivery against the one before it of its subject and subscription; the caller holds mu.
+func (l *ledger) order(event int32, id id16, place string) {
+	e := l.events[event]
+	for k := range l.newest {
+		if e.again || l.deliveryID(event, k) != id {
+			continue
+		}
+		if l.newest[k] == nil {
+			l.newest[k] = map[int32]int32{}
+		}
+		if before, ok := l.newest[k][e.subject]; ok && event < before {
+			l.disorder = append(l.disorder, fmt.Sprintf("event %d of subject %d came after event %d: %s", event, e.subject, before, place))
+		}
+		l.newest[k][e.subject] = event
+	}
+}
+
 // findings is what the model has against what came out.
 type findings struct {
-	lost, leaked, duplicates int
-	told                     []string
+	lost, leaked, duplicates, disorder int
+	told                               []string
 }
 
 const toldAtMost = 20
@@ -205,6 +230,9 @@ func (l *ledger) judge() (f findings) {
 	for _, s := range l.strange {
 		f.add(&f.leaked, "leaked: %s", s)
 	}
+	for _, s := range l.disorder {
+		f.add(&f.disorder, "out of order: %s", s)
+	}
 	if len(l.letters) > 0 {
 		f.told = append(f.told, fmt.Sprintf("%d dead letters: %v", len(l.letters), l.letters[:min(3, len(l.letters))]))
 	}
@@ -214,23 +242,26 @@ func (l *ledger) judge() (f findings) {
 func (l *ledger) judgeVerdict(f *findings, d *decided, k int, got *delivered) {
 	v, subject := d.verdicts[k], l.events[d.event].subject
 	state := l.consents[subject].at(d.consents)
-	want := l.subscriptions[k].at(v.version) && state.permits(k)
-	about := fmt.Sprintf("event %d, subject %d, subscriber %d, consents at version %d, subscription at version %d, %s", d.event, subject, k, d.consents, v.version, d.place)
+	want := l.subscriptions[k].at(v.version) && (v.trust == 0 || l.trust[k].at(v.trust)) && state.permits(k)
+	about := fmt.Sprintf("event %d, subject %d, subscriber %d at version %d, consents at version %d, subscription at version %d, %s", d.event, subject, k, v.trust, d.consents, v.version, d.place)
 	switch {
 	case !v.there:
 		f.add(&f.lost, "lost: no verdict: %s", about)
-	case v.permit && !want:
+	case v.permit && (!want || v.trust == 0):
 		f.add(&f.leaked, "leaked: permitted, and what it names denies: %s", about)
-	case !v.permit && want:
+	case !v.permit && want && v.trust != 0:
 		f.add(&f.lost, "lost: denied, and what it names permits: %s", about)
+	case !v.permit && v.trust == 0 && l.subscriptions[k].at(v.version):
+		f.add(&f.lost, "lost: denied without a look at the subscriber, though the subscription is active: %s", about)
 	}
 	// The line of a withdrawal: what was acknowledged before the decision must be in it.
 	at := time.UnixMilli(d.at)
 	consents, newest := l.consents[subject].demanded(at)
 	subscription, active := l.subscriptions[k].demanded(at)
-	if d.consents < consents || v.version < subscription {
-		due := active && newest.permits(k)
-		old := fmt.Sprintf("on old rows, consents of version %d and subscription of version %d were acknowledged: %s", consents, subscription, about)
+	trust, trusted := l.trust[k].demanded(at)
+	if d.consents < consents || v.version < subscription || v.trust != 0 && v.trust < trust {
+		due := active && trusted && newest.permits(k)
+		old := fmt.Sprintf("on old rows, consents of version %d, subscription of version %d and subscriber of version %d were acknowledged: %s", consents, subscription, trust, about)
 		switch {
 		case v.permit && !due, got != nil && got.name && !newest.identity[k]:
 			f.add(&f.leaked, "leaked: permitted %s", old)

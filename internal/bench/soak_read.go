@@ -111,7 +111,7 @@ func (r *soakReader) decision(rec *kgo.Record, place string) error {
 	for _, v := range d.Verdicts {
 		for k := range soakSubscribers {
 			if v.Subscription == soakSubscription(k) {
-				out.verdicts[k] = soakVerdict{version: v.SubscriptionVersion, permit: v.Permit, there: true}
+				out.verdicts[k] = soakVerdict{version: v.SubscriptionVersion, trust: v.TrustVersion, permit: v.Permit, there: true}
 			}
 		}
 	}

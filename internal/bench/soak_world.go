@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -119,11 +120,15 @@ func (w *soakWorld) load(ctx context.Context) error {
 		return err
 	}
 	organisations, err := w.operator.PutOrganisations(ctx, by, orgs...)
-	if err == nil {
-		_, err = w.send(ctx, organisations)
-	}
 	if err != nil {
 		return err
+	}
+	trusted, err := w.send(ctx, organisations)
+	if err != nil {
+		return err
+	}
+	for k := range soakSubscribers { // the first is the source
+		w.ledger.trust[k] = changed(nil, change[bool]{trusted[1+k].Version, time.Now(), true})
 	}
 	subscriptions, err := w.operator.PutSubscriptions(ctx, by, subs...)
 	if err != nil {
@@ -157,15 +162,30 @@ func (w *soakWorld) load(ctx context.Context) error {
 // commandLimit is how long a command may take to be in effect, whatever is killed meanwhile.
 const commandLimit = time.Minute
 
-// send asks for changes and waits until they are in effect.
+// send asks for changes and waits until they are in effect. A refusal is an error: nothing that the soak asks for may be refused.
 func (w *soakWorld) send(ctx context.Context, requests []admin.Request) ([]admin.Outcome, error) {
+	began := time.Now()
 	outcomes, err := w.operator.Send(ctx, requests, admin.Wait{Timeout: commandLimit})
+	if err != nil {
+		return outcomes, err
+	}
+	return outcomes, unfulfilled(outcomes, time.Since(began))
+}
+
+// unfulfilled says what became of the commands that did not do what they were asked to; nil: all did.
+func unfulfilled(outcomes []admin.Outcome, waited time.Duration) error {
+	var late []error
 	for _, o := range outcomes {
-		if err == nil && !o.InEffect {
-			err = fmt.Errorf("command %s (%s) is not in effect after %s: %s, version %d, row %d, %s %v", o.ID, o.About, commandLimit, o.Status, o.Version, o.Row, o.Reason, o.Faults)
+		switch {
+		case o.Status == admin.Refused: // whoever is refused makes the others of its Send wait in vain, so it goes first
+			return fmt.Errorf("command %s (%s) was refused at version %d: %s %v", o.ID, o.About, o.Version, o.Reason, o.Faults)
+		case o.Status == admin.Unanswered:
+			late = append(late, fmt.Errorf("command %s (%s) has no answer after %s", o.ID, o.About, waited.Round(time.Second)))
+		case !o.InEffect:
+			late = append(late, fmt.Errorf("command %s (%s) was accepted at version %d and is not in effect after %s: its row is at version %d", o.ID, o.About, o.Version, waited.Round(time.Second), o.Row))
 		}
 	}
-	return outcomes, err
+	return errors.Join(late...)
 }
 
 // change changes some of a worker's subjects, one command each, and waits until that is in effect.
@@ -232,13 +252,31 @@ func (w *soakWorld) toggle(ctx context.Context, k int, active bool) error {
 	if err != nil {
 		return err
 	}
+	return w.turn(ctx, requests, &w.ledger.subscriptions[k], active)
+}
+
+// trust suspends or resumes a subscriber.
+func (w *soakWorld) trust(ctx context.Context, k int, active bool) error {
+	kind := "resume"
+	if !active {
+		kind = "suspend"
+	}
+	requests, err := w.operator.ChangeOrganisation(ctx, admin.By{Actor: "operator:soak"}, kind, soakSubscriber(k))
+	if err != nil {
+		return err
+	}
+	return w.turn(ctx, requests, &w.ledger.trust[k], active)
+}
+
+// turn sends one command and notes what holds from it on.
+func (w *soakWorld) turn(ctx context.Context, requests []admin.Request, row *history[bool], holds bool) error {
 	outcomes, err := w.send(ctx, requests)
 	if err != nil {
 		return err
 	}
 	w.ledger.mu.Lock()
 	defer w.ledger.mu.Unlock()
-	w.ledger.subscriptions[k] = changed(w.ledger.subscriptions[k], change[bool]{outcomes[0].Version, time.Now(), active})
+	*row = changed(*row, change[bool]{outcomes[0].Version, time.Now(), holds})
 	w.commands++
 	return nil
 }
@@ -270,6 +308,9 @@ func (w *soakWorld) publish(ctx context.Context, r *rand.Rand, n int) error {
 			case ctx.Err() != nil:
 				return ctx.Err()
 			case a.Status == admission.Unavailable:
+				w.ledger.mu.Lock()
+				w.ledger.events[left[j]].again = true
+				w.ledger.mu.Unlock()
 				again = append(again, left[j])
 			case a.Status != admission.Accepted:
 				return fmt.Errorf("event %d: %s %v", left[j], a.Status, a.Faults)

@@ -47,8 +47,8 @@ type Consents struct {
 	EndedAt     string      `json:"endedAt,omitempty" format:"date-time" doc:"A death has ended every consent."`
 }
 
-// Consent is what a person consents to.
-type Consent struct {
+// GrantRequest is what a person consents to.
+type GrantRequest struct {
 	Recipient    string   `json:"recipient" minLength:"1" maxLength:"128" doc:"The organisation that may receive."`
 	Purpose      string   `json:"purpose" minLength:"1" maxLength:"100"`
 	Scopes       []string `json:"scopes" minItems:"1" maxItems:"32" doc:"What it covers, as the catalog names it."`
@@ -71,8 +71,8 @@ type Given struct {
 	Receipt string `json:"receipt" doc:"Where its receipt is."`
 }
 
-// Scopes is what is withdrawn.
-type Scopes struct {
+// Withdrawal is what is withdrawn.
+type Withdrawal struct {
 	Scopes []string `json:"scopes,omitempty" maxItems:"32" doc:"Only these; absent: all of it."`
 }
 
@@ -95,7 +95,7 @@ func (s *server) grantRoutes(a *web.API) {
 	})
 	type give struct {
 		IfMatch string `header:"If-Match" maxLength:"64" doc:"Only if the consents are as they were then."`
-		Body    Consent
+		Body    GrantRequest
 	}
 	type given struct {
 		Location string `header:"Location"`
@@ -118,7 +118,7 @@ func (s *server) grantRoutes(a *web.API) {
 	type withdraw struct {
 		ID      string `path:"id" maxLength:"64"`
 		IfMatch string `header:"If-Match" maxLength:"64" doc:"Only if the consents are as they were then."`
-		Body    *Scopes
+		Body    *Withdrawal
 	}
 	type changed struct {
 		ETag string `header:"ETag"`
@@ -199,7 +199,7 @@ func (s *server) objectionRoutes(a *web.API) {
 }
 
 // grant is what a consent asks to be put on record.
-func (s *server) grant(c *Consent) (codecs.Grant, error) {
+func (s *server) grant(c *GrantRequest) (codecs.Grant, error) {
 	var random [16]byte
 	_, _ = rand.Read(random[:]) // never fails (crypto/rand)
 	g := codecs.Grant{ID: "g-" + hex.EncodeToString(random[:]), Recipient: c.Recipient, Purpose: c.Purpose, Scopes: c.Scopes, Notice: c.Notice, Language: c.Language, Method: c.Method,

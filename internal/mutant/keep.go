@@ -12,8 +12,11 @@ import (
 	"testing"
 )
 
-// largestKept bounds an input of the corpus, in bytes: the repository is to stay small.
-const largestKept = 4 << 10
+// Bounds of a target's corpus: the repository is to stay small.
+const (
+	largestKept = 4 << 10 // bytes of an input
+	mostKept    = 16      // inputs: the largest of those that are worth it, which go deepest
+)
 
 // person is a Finnish personal identity code that is not of the test series 900-999.
 var person = regexp.MustCompile(`[0-9]{6}[-+A-FU-Y][0-8][0-9]{2}[0-9A-FHJ-NPR-Y]`)
@@ -35,19 +38,22 @@ func keep(f *testing.F, from string, target Target, seeds [][]byte) {
 	for _, seed := range seeds {
 		target(f, slices.Clone(seed))
 	}
-	covered, kept := testing.Coverage(), 0
+	covered := testing.Coverage()
+	var kept [][]byte
 	for _, input := range candidates {
 		if len(input) > largestKept || person.Match(input) {
 			continue
 		}
 		target(f, slices.Clone(input))
 		if now := testing.Coverage(); now > covered {
-			covered = now
-			kept++
-			write(f, filepath.Join(dir, f.Name()), input)
+			covered, kept = now, append(kept, input)
 		}
 	}
-	f.Logf("%d of %d inputs kept", kept, len(candidates))
+	kept = kept[max(0, len(kept)-mostKept):]
+	for _, input := range kept {
+		write(f, filepath.Join(dir, f.Name()), input)
+	}
+	f.Logf("%d of %d inputs kept", len(kept), len(candidates))
 }
 
 // reach draws changed inputs, and gathers in a folder those at which the coverage rises: it cannot be set back, so that keep

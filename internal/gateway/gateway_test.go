@@ -41,7 +41,7 @@ func TestGateway(t *testing.T) {
 		tell(t, true, story{"publishing", publishing}, story{"the CloudEvents SDK publishes", sdkPublishes}, story{"a second person", secondPerson},
 			story{"editing", editing}, story{"CloudEvents' shape", cloudEventsShape}, story{"a filter on a sample", dryRun})
 	})
-	tell(t, false, story{"lists", lists}, story{"who may not", whoMayNot}, story{"no national id", noNationalID})
+	tell(t, false, story{"lists", lists}, story{"who may not", whoMayNot}, story{"the catalog", catalogue}, story{"no national id", noNationalID})
 }
 
 func readme(b *bus) {

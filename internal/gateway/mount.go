@@ -5,12 +5,16 @@ import (
 	"crypto/sha256"
 	"fmt"
 
+	"civicbus/internal/gateway/catalog"
 	"civicbus/internal/gateway/publish"
 	"civicbus/internal/gateway/subscriptions"
 )
 
 // mount declares the routes of every part.
 func (g *Gateway) mount() error {
+	if err := g.mountReaders(); err != nil {
+		return err
+	}
 	if err := publish.Mount(g.api, g.publisher); err != nil {
 		return err
 	}
@@ -18,5 +22,10 @@ func (g *Gateway) mount() error {
 	if err != nil {
 		return fmt.Errorf("derive the key of cursors: %w", err)
 	}
-	return subscriptions.Mount(g.api, subscriptions.Config{Tables: g.world, Commands: g.cfg.Commands, Schemas: g.cfg.Registry, Delivered: g.delivered, CursorKey: cursors, Now: g.cfg.Now})
+	err = subscriptions.Mount(g.api, subscriptions.Config{Tables: g.world, Commands: g.cfg.Commands, Schemas: g.cfg.Registry, Delivered: g.delivered, CursorKey: cursors, Now: g.cfg.Now})
+	if err != nil {
+		return err
+	}
+	return catalog.Mount(g.api, catalog.Config{Tables: g.world, Schemas: g.cfg.Registry, Brokers: g.cfg.Connection.Brokers, RegistryURL: g.cfg.RegistryURL,
+		PublicURL: g.cfg.PublicURL, Partitions: g.cfg.Partitions})
 }

@@ -398,10 +398,10 @@ func (w *soakWorld) mark(ctx context.Context, topic string, partition int32) err
 	return cl.ProduceSync(ctx, &kgo.Record{Topic: topic, Partition: partition, Key: []byte(endMark)}).FirstErr()
 }
 
-// idle waits until no group that the verifier looks at has anything left to handle.
+// idle waits until no group whose work is looked at has anything left to handle.
 func (s *soaking) idle(ctx context.Context) error {
 	for limit := time.Now().Add(soakCalmLimit); ; {
-		lags, err := s.w.operator.Lag(ctx, topology.Profile.Name, topology.Router.Name, topology.Audit.Name)
+		lags, err := s.w.operator.Lag(ctx, topology.Profile.Name, topology.Router.Name, topology.Audit.Name, topology.Usage.Name)
 		if err != nil {
 			return err
 		}

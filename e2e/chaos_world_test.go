@@ -202,7 +202,7 @@ func (c *chaosRun) boot(id string) *chaosNode {
 	cfg := c.b.cfg
 	cfg.Connection.Options = []kgo.Opt{kgo.Dialer(n.link.dial)}
 	cfg.Registry.Transport = chaosRegistry{n.link, c.registry.handler}
-	cfg.Instance, cfg.Metrics, cfg.Now = id, prometheus.NewRegistry(), c.clocks[id].now
+	cfg.Instance, cfg.Now = id, c.clocks[id].now
 	cfg.Parts = []string{app.PartRelay, app.PartKeepers}
 	for _, g := range topology.Groups {
 		cfg.Parts = append(cfg.Parts, g.Name)
@@ -215,6 +215,7 @@ func (c *chaosRun) boot(id string) *chaosNode {
 	go func() {
 		defer close(n.done)
 		for ctx.Err() == nil {
+			cfg.Metrics = prometheus.NewRegistry()
 			node, err := app.Connect(ctx, cfg)
 			if err != nil {
 				c.b.pass(time.Second)
@@ -223,7 +224,9 @@ func (c *chaosRun) boot(id string) *chaosNode {
 			n.mu.Lock()
 			n.node = node
 			n.mu.Unlock()
-			_ = node.Run(ctx) // what ended it is in the log, and the loop starts it again
+			if err := node.Run(ctx); ctx.Err() == nil {
+				c.b.cfg.Logger.Error("process ended by itself and is started again", "instance", id, "error", err)
+			}
 		}
 	}()
 	return n

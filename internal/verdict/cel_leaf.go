@@ -42,8 +42,9 @@ var celBase = sync.OnceValues(func() (*cel.Env, error) {
 	for _, name := range celFunctions {
 		subset.AddIncludedFunctions(env.NewFunction(name))
 	}
+	// The parser ends at its second error: 0 would stand for 30, and only the first is looked at.
 	return cel.NewCustomEnv(cel.StdLib(cel.StdLibSubset(subset)), cel.ClearMacros(),
-		cel.ParserRecursionLimit(celRecursion), cel.ParserErrorRecoveryLimit(0), cel.ParserExpressionSizeLimit(MaxFilterBytes))
+		cel.ParserRecursionLimit(celRecursion), cel.ParserErrorRecoveryLimit(1), cel.ParserExpressionSizeLimit(MaxFilterBytes))
 })
 
 // celLeaf is one expression that has no simpler form. It is checked and planned for each writer schema at first use: the

@@ -10,7 +10,13 @@ type ConsentScan struct {
 	row, grant, objection consentSteps
 }
 
-type consentSteps []consentStep
+// consentSteps are a record's fields in order; passed fields of one shape that follow each other are one step.
+type consentSteps []consentRun
+
+type consentRun struct {
+	step consentStep
+	n    int
+}
 
 // consentStep is one field of a record, in the schema's order: passed, or read into its place.
 type consentStep uint8
@@ -81,11 +87,14 @@ func (s *consentSteps) compile(n *node, want map[string]wanted) bool {
 		case !ok, is && w.shape != shape, !is && shape == skipRecords:
 			return false
 		case is:
-			*s = append(*s, w.step)
+			shape = w.step
 			found++
-		default:
-			*s = append(*s, shape)
 		}
+		if last := len(*s) - 1; !is && last >= 0 && (*s)[last].step == shape {
+			(*s)[last].n++
+			continue
+		}
+		*s = append(*s, consentRun{shape, 1})
 	}
 	return found == len(want)
 }
@@ -107,13 +116,13 @@ func consentShape(n *node) (step consentStep, ok bool) {
 }
 
 // Scan reads a body into c, whose slices it uses again: version, restriction and end, of each grant its id, version, state,
-// recipient, purpose, scopes and times, of each objection its subscription. Texts are the body's own bytes. c
-// is for Scan alone, from one call to the next. What Scan reads, Decode reads and finds the same in it; false says that it
-// is for Decode to tell, and c means nothing then.
+// recipient, purpose, scopes and times, of each objection its subscription. Texts are the body's own bytes. c is for Scan
+// alone, from one call to the next. What Scan reads, Decode reads and finds the same in it; false says that it is for
+// Decode to tell, and c means nothing then.
 func (s *ConsentScan) Scan(body []byte, c *Consents) bool {
 	r := scanner{body: body}
-	for _, step := range s.row {
-		switch step {
+	for _, run := range s.row {
+		switch run.step {
 		case rowVersion:
 			c.Version = r.long()
 		case rowRestriction:
@@ -141,15 +150,15 @@ func (s *ConsentScan) Scan(body []byte, c *Consents) bool {
 				}
 			}
 		default:
-			r.skip(step)
+			r.skip(run)
 		}
 	}
 	return !r.bad && r.pos == len(body)
 }
 
 func (s *ConsentScan) scanGrant(r *scanner, g *Grant) {
-	for _, step := range s.grant {
-		switch step {
+	for _, run := range s.grant {
+		switch run.step {
 		case grantID:
 			g.ID = r.text()
 		case grantVersion:
@@ -174,17 +183,17 @@ func (s *ConsentScan) scanGrant(r *scanner, g *Grant) {
 		case grantGiven:
 			g.GivenAt = r.long()
 		default:
-			r.skip(step)
+			r.skip(run)
 		}
 	}
 }
 
 func (s *ConsentScan) scanObjection(r *scanner, o *Objection) {
-	for _, step := range s.objection {
-		if step == objectionSubscription {
+	for _, run := range s.objection {
+		if run.step == objectionSubscription {
 			o.Subscription = r.text()
 		} else {
-			r.skip(step)
+			r.skip(run)
 		}
 	}
 }
@@ -246,21 +255,35 @@ func (r *scanner) text() string {
 	return unsafe.String(unsafe.SliceData(b), n) // the body's bytes, as Scan says
 }
 
-func (r *scanner) skip(step consentStep) {
-	switch step {
-	case skipLong:
-		r.long()
-	case skipText:
-		r.pos += r.length()
-	default:
-		for n := r.block(); n > 0; n = r.block() {
-			for ; n > 0 && !r.bad; n-- {
-				if step == skipLongs {
-					r.long()
-				} else {
-					r.pos += r.length()
+// skip passes fields of one shape.
+func (r *scanner) skip(run consentRun) {
+	for range run.n {
+		switch run.step {
+		case skipLong:
+			r.long()
+		case skipText:
+			r.pass()
+		default:
+			for items := r.block(); items > 0; items = r.block() {
+				for ; items > 0 && !r.bad; items-- {
+					if run.step == skipLongs {
+						r.long()
+					} else {
+						r.pass()
+					}
 				}
 			}
 		}
 	}
+}
+
+// pass goes past a text.
+func (r *scanner) pass() {
+	if r.pos < len(r.body) {
+		if b := r.body[r.pos]; b < 0x80 && b&1 == 0 && int(b>>1) < len(r.body)-r.pos { // below 64 bytes: the usual
+			r.pos += 1 + int(b>>1)
+			return
+		}
+	}
+	r.pos += r.length()
 }

@@ -52,6 +52,7 @@ type load struct {
 	token   string
 	records []*kgo.Record
 	last    int64
+	slabs   *recordSlabs // where the records lie: to be freed when they have been applied
 }
 
 func newFeed(r *reader, topic string, partition int32, offset int64) *feed {
@@ -104,7 +105,7 @@ func (f *feed) pump() {
 
 // push appends what was read and moves the position to next. Where the position runs ahead of the last record, goka is told
 // of the offset before it all the same, so that its recovery sees that it has arrived.
-func (f *feed) push(records []*kgo.Record, next int64) {
+func (f *feed) push(records []*kgo.Record, next int64, slabs *recordSlabs) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if next <= f.next && len(records) == 0 {
@@ -125,20 +126,20 @@ func (f *feed) push(records []*kgo.Record, next int64) {
 		last = f.next - 1
 	}
 	f.serial++
-	f.queue = append(f.queue, &load{token: controlKey + strconv.FormatUint(f.serial, 10), records: records, last: last})
+	f.queue = append(f.queue, &load{token: controlKey + strconv.FormatUint(f.serial, 10), records: records, last: last, slabs: slabs})
 	f.rows += len(records)
 	f.signal()
 }
 
 // take gives what is behind a message's key, once; false if it is of no message of this feed, or of one before the last
 // that was taken.
-func (f *feed) take(token string) (records []*kgo.Record, ok bool) {
+func (f *feed) take(token string) (*load, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for i, l := range f.handed {
 		if l.token == token {
 			f.handed = slices.Delete(f.handed, 0, i+1)
-			return l.records, true
+			return l, true
 		}
 	}
 	return nil, false

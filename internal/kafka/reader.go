@@ -2,19 +2,14 @@ package kafka
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
 	"time"
 
-	"civicbus/internal/flaw"
-
 	"github.com/IBM/sarama"
 	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
-	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // reader reads table partitions for goka (it is goka's sarama.Consumer) and confirms how current they are, for the lease.
@@ -31,6 +26,7 @@ type reader struct {
 	hold   func(topic string, partition int32) bool
 	broken func(error) // told when a table must be read anew, which only a new reader does
 	unpack kgo.Decompressor
+	spare  sync.Pool // of *[]kgo.Record: see recordSlabs
 
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -49,7 +45,8 @@ type reader struct {
 const (
 	feedQueue   = 4096 // records that may wait for goka before the partition is left out of the next fetch
 	fetchBytes  = 32 << 20
-	fetchPerTP  = 2 << 20
+	leastPerTP  = 1 << 20                // of these bytes, what each partition asks for at least and at most:
+	mostPerTP   = 2 << 20                // a few that are far behind are read in few rounds, hundreds take no more memory than a few
 	largeAnswer = 16 << 10               // bytes of a partition's answer that are decoded beside the next fetch
 	leftOutWait = 5 * time.Millisecond   // longest time for an empty answer while a partition is left out, which soon has room again
 	metadataAge = 200 * time.Millisecond // between two look-ups of leaders while some are unknown
@@ -130,7 +127,7 @@ func (r *reader) lost(feeds ...*feed) {
 }
 
 // rows gives what is behind the key of a message that goka got of a partition, once.
-func (r *reader) rows(topic string, partition int32, token string) (records []*kgo.Record, ok bool) {
+func (r *reader) rows(topic string, partition int32, token string) (*load, bool) {
 	r.mu.Lock()
 	f := r.feeds[topic][partition]
 	r.mu.Unlock()
@@ -228,87 +225,6 @@ func (r *reader) lookUp(topics map[string]bool) error {
 	return err
 }
 
-func (r *reader) fetchLoop(leader int32) {
-	defer r.done.Done()
-	for r.ctx.Err() == nil {
-		r.mu.Lock()
-		changed := r.changed
-		req, feeds := r.request(leader)
-		r.mu.Unlock()
-		if len(feeds) == 0 {
-			select {
-			case <-changed:
-			case <-time.After(r.wait): // what a test holds may be let go
-			case <-r.ctx.Done():
-			}
-			continue
-		}
-		asked := time.Now()
-		ctx, cancel := context.WithTimeout(r.ctx, 5*time.Second+r.wait)
-		res, err := r.client.Broker(int(leader)).Request(ctx, req)
-		cancel()
-		if flaw.Planted(flaw.LeaseFromAnswer) {
-			asked = time.Now()
-		}
-		if err == nil {
-			resp := res.(*kmsg.FetchResponse)
-			if err = kerr.ErrorForCode(resp.ErrorCode); err == nil {
-				r.answer(resp, feeds, asked)
-				continue
-			}
-		}
-		if r.ctx.Err() != nil {
-			return
-		}
-		r.warn(fmt.Sprintf("fetch table partitions from broker %d: retrying", leader), err)
-		r.lost(feeds...)
-		select {
-		case <-time.After(metadataAge):
-		case <-r.ctx.Done():
-		}
-	}
-}
-
-// request builds a fetch of everything that this leader leads and goka has room for; the caller holds mu.
-func (r *reader) request(leader int32) (*kmsg.FetchRequest, []*feed) {
-	req := kmsg.NewPtrFetchRequest()
-	req.ReplicaID = -1
-	req.MinBytes = 1
-	req.MaxBytes = fetchBytes
-	req.IsolationLevel = 1 // read_committed
-	if flaw.Planted(flaw.ReadsUncommitted) {
-		req.IsolationLevel = 0
-	}
-	req.SessionEpoch = -1 // no fetch session
-	var feeds []*feed
-	wait := r.wait
-	for topic, ps := range r.feeds {
-		t := kmsg.NewFetchRequestTopic()
-		t.Topic, t.TopicID = topic, r.ids[topic]
-		for p, f := range ps {
-			if f.leader != leader || (r.hold != nil && r.hold(topic, p)) {
-				continue
-			}
-			next, ok := f.room()
-			if !ok {
-				wait = min(wait, leftOutWait)
-				continue
-			}
-			fp := kmsg.NewFetchRequestTopicPartition()
-			fp.Partition = p
-			fp.FetchOffset = next
-			fp.PartitionMaxBytes = fetchPerTP
-			t.Partitions = append(t.Partitions, fp)
-			feeds = append(feeds, f)
-		}
-		if len(t.Partitions) > 0 {
-			req.Topics = append(req.Topics, t)
-		}
-	}
-	req.MaxWaitMillis = int32(wait.Milliseconds())
-	return req, feeds
-}
-
 // warn logs a complaint, but the same one at most every ten seconds.
 func (r *reader) warn(what string, err error) {
 	r.mu.Lock()
@@ -319,78 +235,6 @@ func (r *reader) warn(what string, err error) {
 	r.mu.Unlock()
 	if !again {
 		r.log.Warn(what, "error", err)
-	}
-}
-
-func (r *reader) answer(resp *kmsg.FetchResponse, feeds []*feed, at time.Time) {
-	asked := make(map[tp]*feed, len(feeds))
-	for _, f := range feeds {
-		asked[tp{f.topic, f.partition}] = f
-	}
-	for i := range resp.Topics {
-		t := &resp.Topics[i]
-		r.mu.Lock()
-		name := t.Topic
-		if name == "" {
-			name = r.names[t.TopicID]
-		}
-		r.mu.Unlock()
-		for j := range t.Partitions {
-			p := &t.Partitions[j]
-			if f := asked[tp{name, p.Partition}]; f != nil && (r.hold == nil || !r.hold(name, p.Partition)) {
-				r.take(f, p, at)
-			}
-		}
-	}
-}
-
-// take hands one partition's answer to its feed. Recovery is bound by decoding: large answers are decoded each in a goroutine.
-func (r *reader) take(f *feed, p *kmsg.FetchResponseTopicPartition, at time.Time) {
-	next, _ := f.room() // does not move while there is a question or an answer
-	switch err := kerr.ErrorForCode(p.ErrorCode); {
-	case err == nil:
-	case errors.Is(err, kerr.OffsetOutOfRange):
-		err = fmt.Errorf("read table %s/%d at offset %d: %w: it must be read anew", f.topic, f.partition, next, err)
-		f.fail(err)
-		r.broken(err)
-		return
-	default: // leadership moved, or the topic is not there (any more): look again
-		if !errors.Is(err, kerr.NotLeaderForPartition) && !errors.Is(err, kerr.FencedLeaderEpoch) {
-			r.warn(fmt.Sprintf("fetch table partition %s/%d: retrying", f.topic, f.partition), err)
-		}
-		r.lost(f)
-		return
-	}
-	if len(p.RecordBatches) < largeAnswer {
-		r.decode(f, p, next, at)
-		return
-	}
-	f.decoding(true)
-	r.done.Add(1)
-	go func() {
-		defer r.done.Done()
-		r.decode(f, p, next, at)
-		f.decoding(false)
-		r.wake()
-	}()
-}
-
-// decode hands on what an answer brought; asked is the offset of its question.
-func (r *reader) decode(f *feed, p *kmsg.FetchResponseTopicPartition, asked int64, at time.Time) {
-	isolation := kgo.ReadCommitted()
-	if flaw.Planted(flaw.ReadsUncommitted) {
-		isolation = kgo.ReadUncommitted()
-	}
-	part, next := kgo.ProcessFetchPartition(kgo.ProcessFetchPartitionOpts{
-		KeepControlRecords: true, Offset: asked, IsolationLevel: isolation, Topic: f.topic, Partition: f.partition,
-	}, p, r.unpack, nil)
-	if part.Err != nil {
-		f.fail(fmt.Errorf("read %s/%d at offset %d: %w", f.topic, f.partition, asked, part.Err))
-		return
-	}
-	f.push(part.Records, next)
-	if p.LastStableOffset >= 0 {
-		f.answered(at, p.LastStableOffset)
 	}
 }
 

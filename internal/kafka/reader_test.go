@@ -83,11 +83,11 @@ func take(t *testing.T, pc sarama.PartitionConsumer, end int64) (keys []string) 
 			}
 			last = m.Offset
 			f := pc.(*feed)
-			records, ok := f.r.rows(f.topic, f.partition, string(m.Key))
+			l, ok := f.r.rows(f.topic, f.partition, string(m.Key))
 			if _, again := f.r.rows(f.topic, f.partition, string(m.Key)); !ok || again || m.Value != nil {
 				t.Fatalf("message %q: there %v, twice %v", m.Key, ok, again)
 			}
-			for _, r := range records {
+			for _, r := range l.records {
 				if !r.Attrs.IsControl() {
 					keys = append(keys, string(r.Key))
 				}

@@ -35,14 +35,14 @@ type table struct {
 	open      bool
 	session   int // counts Open
 	closedAt  time.Time
-	loaded    int64                                    // changelog records applied since the process started: what a rebalance re-reads shows here
-	end       int64                                    // where the log ended when goka last began to read it
-	began     time.Time                                // and when that was
-	beganAt   int64                                    // and what had been read then
-	changed   func(key string, row []byte)             // told when a committed row changed, before pack or after, nil: it is gone; may be nil
-	pack      Pack                                     // what is kept of a row; nil: all of it. Never of the group's own table
-	packed    []byte                                   // room for it, guarded by mu
-	loads     func(token string) ([]*kgo.Record, bool) // what is behind a message of the reader's; nil in tests
+	loaded    int64                            // changelog records applied since the process started: what a rebalance re-reads shows here
+	end       int64                            // where the log ended when goka last began to read it
+	began     time.Time                        // and when that was
+	beganAt   int64                            // and what had been read then
+	changed   func(key string, row []byte)     // told when a committed row changed, before pack or after, nil: it is gone; may be nil
+	pack      Pack                             // what is kept of a row; nil: all of it. Never of the group's own table
+	packed    []byte                           // room for it, guarded by mu
+	loads     func(token string) (*load, bool) // what is behind a message of the reader's; nil in tests
 }
 
 // Pack appends to dst what is kept of a row of a table that a group joins or looks up but does not own, or that a view holds;
@@ -148,8 +148,9 @@ func (t *table) Delete(key string) error {
 	if len(key) <= len(controlKey) || key[:len(controlKey)] != controlKey || t.loads == nil {
 		return t.write(key, nil)
 	}
-	if records, ok := t.loads(key); ok {
-		return t.load(records)
+	if l, ok := t.loads(key); ok {
+		defer l.slabs.free()
+		return t.load(l.records)
 	}
 	t.mu.RLock()
 	read := t.own && t.recovered

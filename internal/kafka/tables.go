@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/lovoo/goka/storage"
-	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 // controlKey stands for a changelog offset that holds no row (a transaction marker, or what compaction took away): goka's
@@ -52,7 +51,7 @@ func (ts *tables) builder() storage.Builder {
 				t.pack = ts.packs[topic]
 			}
 			if ts.reader != nil {
-				t.loads = func(token string) ([]*kgo.Record, bool) { return ts.reader.rows(topic, partition, token) }
+				t.loads = func(token string) (*load, bool) { return ts.reader.rows(topic, partition, token) }
 			}
 			ts.m[topic][partition] = t
 		}

@@ -28,7 +28,8 @@ type PackedConsents struct {
 	sets   *dictionary[[]string]
 }
 
-// NewPackedConsents packs rows that record decodes.
+// NewPackedConsents packs rows that record decodes, which stays bound to the registry that it is bound to when the first row
+// is packed.
 func NewPackedConsents(record *codecs.Record[codecs.Consents]) *PackedConsents {
 	return &PackedConsents{record: record, spare: sync.Pool{New: func() any { return new(codecs.Consents) }}, texts: newDictionary[string](maxTexts), sets: newDictionary[[]string](maxSets)}
 }
@@ -85,7 +86,7 @@ func (p *PackedConsents) scanned(dst, row []byte) (packed []byte, ok bool) {
 		return dst, false
 	}
 	scan := p.scan.Load()
-	if newest := p.record.ID(); scan == nil || scan.ID != newest {
+	if scan == nil {
 		if scan = p.record.ConsentScan(); scan == nil {
 			return dst, false
 		}

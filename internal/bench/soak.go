@@ -21,6 +21,7 @@ import (
 type Soak struct {
 	Seed       uint64  `json:"seed"`
 	Kills      int     `json:"kills"`
+	Disturbed  int     `json:"disturbed,omitempty"` // other faults, in tests: brokers killed
 	Events     int     `json:"events"`
 	Commands   int     `json:"commands"` // accepted and acknowledged
 	Lost       int     `json:"lost"`
@@ -56,7 +57,10 @@ const (
 
 // soak runs nodes, kills them at random and starts them again, while commands and events come; and holds what came out against
 // a model. The order of what happens follows from the seed; when it happens, from the machine.
-func soak(ctx context.Context, c Config) (Result, error) {
+func soak(ctx context.Context, c Config) (Result, error) { return soakUnder(ctx, c, nil) }
+
+// soakUnder is a soak with one more fault every ten seconds or so: disturb, which returns when it is over; nil: none.
+func soakUnder(ctx context.Context, c Config, disturb func(context.Context, *rand.Rand) error) (Result, error) {
 	if c.Seed == 0 {
 		c.Seed = uint64(time.Now().UnixNano())
 	}
@@ -66,7 +70,7 @@ func soak(ctx context.Context, c Config) (Result, error) {
 	if c.For == 0 {
 		c.For = 4 * time.Minute
 	}
-	s := &soaking{c: c, report: Soak{Seed: c.Seed}, began: time.Now()}
+	s := &soaking{c: c, disturb: disturb, report: Soak{Seed: c.Seed}, began: time.Now()}
 	c.Say(fmt.Sprintf("seed %d: %d kills, %d events, %s", c.Seed, c.Kills, c.Events, c.For))
 	err := s.run(ctx)
 	s.report.Seconds = time.Since(s.began).Seconds()
@@ -74,14 +78,15 @@ func soak(ctx context.Context, c Config) (Result, error) {
 }
 
 type soaking struct {
-	c      Config
-	began  time.Time
-	report Soak
-	w      *soakWorld
-	nodes  *soakNodes
-	calm   sync.RWMutex // held for writing: nobody kills, publishes or commands
-	stalls int
-	over   atomic.Bool
+	c       Config
+	disturb func(context.Context, *rand.Rand) error
+	began   time.Time
+	report  Soak
+	w       *soakWorld
+	nodes   *soakNodes
+	calm    sync.RWMutex // held for writing: nobody kills, publishes or commands
+	stalls  int
+	over    atomic.Bool
 }
 
 func (s *soaking) run(ctx context.Context) (err error) {
@@ -146,6 +151,9 @@ func (s *soaking) fault(ctx context.Context, ended chan error) error {
 	events, kills := make(chan struct{}), make(chan struct{})
 	work(11, func(ctx context.Context, r *rand.Rand) error { defer close(events); return s.publish(ctx, r, until) })
 	work(12, func(ctx context.Context, r *rand.Rand) error { defer close(kills); return s.kill(ctx, r, until) })
+	if s.disturb != nil {
+		work(14, func(ctx context.Context, r *rand.Rand) error { return s.disturbs(ctx, r, until) })
+	}
 	defer wg.Wait()
 	defer cancel()
 	calm := time.NewTicker(soakCalmEvery)
@@ -223,6 +231,23 @@ func (s *soaking) toggle(ctx context.Context, r *rand.Rand, turn func(ctx contex
 				return nil
 			}
 		}
+	}
+	return nil
+}
+
+// disturbs lets the other fault happen until time is over.
+func (s *soaking) disturbs(ctx context.Context, r *rand.Rand, until time.Time) error {
+	for !s.over.Load() && time.Until(until) > 5*time.Second {
+		if !wait(ctx, 3*time.Second+time.Duration(r.IntN(10_000))*time.Millisecond) {
+			return nil
+		}
+		s.calm.RLock()
+		err := s.disturb(ctx, r)
+		s.calm.RUnlock()
+		if err != nil {
+			return err
+		}
+		s.report.Disturbed++
 	}
 	return nil
 }
@@ -402,17 +427,17 @@ func (w *soakWorld) mark(ctx context.Context, topic string, partition int32) err
 func (s *soaking) idle(ctx context.Context) error {
 	for limit := time.Now().Add(soakCalmLimit); ; {
 		lags, err := s.w.operator.Lag(ctx, topology.Profile.Name, topology.Router.Name, topology.Audit.Name, topology.Usage.Name)
-		if err != nil {
-			return err
-		}
 		left := int64(0)
 		for _, l := range lags {
 			left += l.Records
 		}
-		if left == 0 {
+		if err == nil && left == 0 {
 			return nil
 		}
 		if time.Now().After(limit) {
+			if err != nil {
+				return err
+			}
 			s.report.Late++
 			s.c.Say(fmt.Sprintf("%d records are not handled after %s of calm", left, soakCalmLimit))
 			return s.diagnose(ctx)

@@ -14,14 +14,20 @@ import (
 
 // TestMain lets this binary be a node of the soak, as the civicbus program is.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 2 && os.Args[1] == "bench" && os.Args[2] == "node" {
-		if err := SoakNode(context.Background(), os.Args[3:], os.Stdin, os.Stdout, os.Stderr); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		os.Exit(0)
+	if len(os.Args) <= 2 || os.Args[1] != "bench" {
+		os.Exit(m.Run())
 	}
-	os.Exit(m.Run())
+	var err error
+	switch os.Args[2] {
+	case "node":
+		err = SoakNode(context.Background(), os.Args[3:], os.Stdin, os.Stdout, os.Stderr)
+	case "broker":
+		err = soakBroker(os.Args[3:])
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 }
 
 func TestSoakShort(t *testing.T) {

@@ -162,14 +162,18 @@ func (w *soakWorld) load(ctx context.Context) error {
 // commandLimit is how long a command may take to be in effect, whatever is killed meanwhile.
 const commandLimit = time.Minute
 
-// send asks for changes and waits until they are in effect. A refusal is an error: nothing that the soak asks for may be refused.
+// send asks for changes and waits until they are in effect, and asks again, under the same ids, while Kafka cannot be reached. A
+// refusal is an error: nothing that the soak asks for may be refused.
 func (w *soakWorld) send(ctx context.Context, requests []admin.Request) ([]admin.Outcome, error) {
-	began := time.Now()
-	outcomes, err := w.operator.Send(ctx, requests, admin.Wait{Timeout: commandLimit})
-	if err != nil {
-		return outcomes, err
+	for began := time.Now(); ; {
+		outcomes, err := w.operator.Send(ctx, requests, admin.Wait{Timeout: commandLimit})
+		if err == nil {
+			return outcomes, unfulfilled(outcomes, time.Since(began))
+		}
+		if time.Since(began) > commandLimit || !wait(ctx, time.Second) {
+			return outcomes, err
+		}
 	}
-	return outcomes, unfulfilled(outcomes, time.Since(began))
 }
 
 // unfulfilled says what became of the commands that did not do what they were asked to; nil: all did.

@@ -3,7 +3,6 @@ package verdict
 import (
 	"encoding/binary"
 	"errors"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"unsafe"
@@ -15,23 +14,30 @@ import (
 // nothing else, in some twenty bytes and the grant's id where the whole row has two hundred. Decide over an unpacked row is
 // Decide over the row; versions are those of the row, so that a decision names what it was made on.
 //
-// Texts that repeat over all subjects (organisations, purposes, sets of scopes, subscriptions) stand once, in dictionaries
-// that every packed row of one PackedConsents refers to: rows are unpacked by the one that packed them, and live no longer
-// than the process. The dictionaries are bounded; what finds no room in them stands in its row.
+// What repeats over all subjects (the terms of grants: who may have what for which purpose; texts) stands once, in
+// dictionaries that every packed row of one PackedConsents refers to: rows are unpacked by the one that packed them, and live
+// no longer than the process. The dictionaries are bounded; what finds no room in them stands in its row.
 //
 // Safe for concurrent use.
 type PackedConsents struct {
 	record *codecs.Record[codecs.Consents]
 	scan   atomic.Pointer[codecs.ConsentScan] // of the record's newest schema; nil until it is bound
 	spare  sync.Pool                          // of *codecs.Consents, for scans alone
+	terms  *dictionary[terms]
 	texts  *dictionary[string]
-	sets   *dictionary[[]string]
+}
+
+// terms are the part of a grant that many subjects have in common.
+type terms struct {
+	state, recipient, purpose string
+	scopes                    []string
 }
 
 // NewPackedConsents packs rows that record decodes, which stays bound to the registry that it is bound to when the first row
 // is packed.
 func NewPackedConsents(record *codecs.Record[codecs.Consents]) *PackedConsents {
-	return &PackedConsents{record: record, spare: sync.Pool{New: func() any { return new(codecs.Consents) }}, texts: newDictionary[string](maxTexts), sets: newDictionary[[]string](maxSets)}
+	return &PackedConsents{record: record, spare: sync.Pool{New: func() any { return new(codecs.Consents) }},
+		terms: newDictionary[terms](maxTerms), texts: newDictionary[string](maxTexts)}
 }
 
 // The first byte of a packed row. Zero is the wire format's own first byte: a whole row is its own packed form.
@@ -46,22 +52,19 @@ const (
 	hasObjections  = 0x40
 )
 
-// A grant's first byte: its state, and which ends its validity has.
+// A grant's first byte: whether its terms are in the dictionary, and which ends its validity has.
 const (
-	stateMask = 0x0f
-	stateText = 0 // none of states: its text follows
-	hasFrom   = 0x10
-	hasTo     = 0x20
+	inFull   = 0x01
+	hasFrom  = 0x02
+	hasTo    = 0x04
+	grantAll = inFull | hasFrom | hasTo
 )
-
-// states by their code, which is the index + 1.
-var states = [...]string{GrantGiven, GrantRefused, GrantWithdrawn, GrantExpired}
 
 // packedEpoch is what times are written from, in Unix milliseconds (2020-01-01): six bytes each instead of up to nine.
 const packedEpoch = 1_577_836_800_000
 
 // least is the number of bytes that the smallest packed grant takes.
-const least = 7
+const least = 5
 
 // Pack appends the packed form of a row in wire format to dst. A row that can never be decoded becomes a mark that denies
 // everything; one whose schema is merely not loaded yet stays whole. A tombstone (nil) is not a row.
@@ -135,27 +138,27 @@ func (p *PackedConsents) append(dst []byte, c *codecs.Consents) []byte {
 }
 
 func (p *PackedConsents) appendGrant(dst []byte, g *codecs.Grant) []byte {
-	first := byte(stateText)
-	for i, s := range states {
-		if g.State == s {
-			first = byte(i + 1)
-		}
-	}
+	first := byte(0)
 	if g.ValidFrom != 0 {
 		first |= hasFrom
 	}
 	if g.ValidTo != 0 {
 		first |= hasTo
 	}
-	dst = append(dst, first)
-	if first&stateMask == stateText {
+	if n := p.numberOfTerms(g); n > 0 {
+		dst = binary.AppendUvarint(append(dst, first), uint64(n))
+	} else {
+		dst = append(dst, first|inFull)
 		dst = p.appendText(dst, g.State)
+		dst = p.appendText(dst, g.Recipient)
+		dst = p.appendText(dst, g.Purpose)
+		dst = binary.AppendUvarint(dst, uint64(len(g.Scopes)))
+		for _, scope := range g.Scopes {
+			dst = p.appendText(dst, scope)
+		}
 	}
 	dst = appendBytes(dst, g.ID)
 	dst = binary.AppendVarint(dst, g.Version)
-	dst = p.appendText(dst, g.Recipient)
-	dst = p.appendText(dst, g.Purpose)
-	dst = p.appendSet(dst, g.Scopes)
 	dst = binary.AppendVarint(dst, g.GivenAt-packedEpoch)
 	if g.ValidFrom != 0 {
 		dst = binary.AppendVarint(dst, g.ValidFrom-g.GivenAt)
@@ -164,6 +167,36 @@ func (p *PackedConsents) appendGrant(dst []byte, g *codecs.Grant) []byte {
 		dst = binary.AppendVarint(dst, g.ValidTo-g.GivenAt)
 	}
 	return dst
+}
+
+// numberOfTerms gives the number of a grant's terms in the dictionary, from 1; 0: they are not there.
+func (p *PackedConsents) numberOfTerms(g *codecs.Grant) uint32 {
+	size := len(g.State) + len(g.Recipient) + len(g.Purpose)
+	for _, scope := range g.Scopes {
+		size += len(scope) + 1
+	}
+	var room [maxTerm + 16]byte // the lengths take little more
+	if size > maxTerm {
+		return 0
+	}
+	key := appendBytes(room[:0], g.State)
+	key = appendBytes(key, g.Recipient)
+	key = appendBytes(key, g.Purpose)
+	for _, scope := range g.Scopes {
+		key = appendBytes(key, scope)
+	}
+	// The dictionary reads the key while it looks, and keeps a copy.
+	return p.terms.number(unsafe.String(unsafe.SliceData(key), len(key)), readTerms)
+}
+
+// readTerms reads a key of the dictionary; its texts are parts of the key.
+func readTerms(key string) terms {
+	u := unpacking{rest: unsafe.Slice(unsafe.StringData(key), len(key))} // it reads, and a string never changes
+	t := terms{state: u.bytes(), recipient: u.bytes(), purpose: u.bytes()}
+	for len(u.rest) > 0 {
+		t.scopes = append(t.scopes, u.bytes())
+	}
+	return t
 }
 
 func appendBytes(dst []byte, s string) []byte {
@@ -181,33 +214,6 @@ func (p *PackedConsents) appendText(dst []byte, s string) []byte {
 }
 
 func itself(text string) string { return text }
-
-// appendSet writes the number of a set of texts in the dictionary, from 1, or 0, their count and each text.
-func (p *PackedConsents) appendSet(dst []byte, set []string) []byte {
-	at := len(dst)
-	dst = append(dst, 0)
-	dst = binary.AppendUvarint(dst, uint64(len(set)))
-	for _, s := range set {
-		dst = p.appendText(dst, s)
-	}
-	if len(set) > maxSet || len(dst)-at > maxText {
-		return dst
-	}
-	// The written form is the set's key. That it may name a text once by number and once in full does no harm.
-	key := dst[at+1:]
-	// The dictionary reads the key while it looks, and keeps a copy.
-	n := p.sets.number(unsafe.String(unsafe.SliceData(key), len(key)), func(string) []string {
-		own := make([]string, len(set))
-		for i, s := range set {
-			own[i] = strings.Clone(s)
-		}
-		return own
-	})
-	if n == 0 {
-		return dst
-	}
-	return binary.AppendUvarint(dst[:at], uint64(n))
-}
 
 // Unpack reads a packed row into c, whose slices it uses again, and answers c; or, if the bytes are none that Pack made,
 // Unreadable(). Of c only what decisions turn on has a meaning afterwards: of a Grant its ID, Version, State, Recipient,
@@ -268,19 +274,17 @@ func (u *unpacking) consents(mark byte, c *codecs.Consents) {
 
 func (u *unpacking) grant(g *codecs.Grant) {
 	first := u.byte()
-	switch code := int(first & stateMask); {
-	case code == stateText:
-		g.State = u.text()
-	case code <= len(states):
-		g.State = states[code-1]
-	default:
-		u.bad = true
+	if first&inFull == 0 {
+		t, ok := u.p.terms.value(u.uvarint())
+		if !ok || first&^grantAll != 0 {
+			u.fail()
+		}
+		g.State, g.Recipient, g.Purpose, g.Scopes = t.state, t.recipient, t.purpose, t.scopes
+	} else {
+		g.State, g.Recipient, g.Purpose, g.Scopes = u.text(), u.text(), u.text(), u.scopes()
 	}
 	g.ID = u.bytes()
 	g.Version = u.varint()
-	g.Recipient = u.text()
-	g.Purpose = u.text()
-	g.Scopes = u.set()
 	g.GivenAt = packedEpoch + u.varint()
 	g.ValidFrom, g.ValidTo = 0, 0
 	if first&hasFrom != 0 {
@@ -353,21 +357,15 @@ func (u *unpacking) text() string {
 	return s
 }
 
-func (u *unpacking) set() []string {
-	if n := u.uvarint(); n > 0 {
-		set, ok := u.p.sets.value(n)
-		if !ok {
-			u.fail()
-		}
-		return set
-	}
+// scopes makes a slice: only where the dictionary was full.
+func (u *unpacking) scopes() []string {
 	n := u.count(1)
 	if n == 0 {
 		return nil
 	}
-	set := make([]string, n)
-	for i := range set {
-		set[i] = u.text()
+	scopes := make([]string, n)
+	for i := range scopes {
+		scopes[i] = u.text()
 	}
-	return set
+	return scopes
 }

@@ -7,16 +7,16 @@ import (
 	"sync/atomic"
 )
 
-// Bounds of the dictionaries. A country has some thousands of organisations, purposes, scopes and subscriptions, and fewer
-// sets of scopes; whoever sends others by the million makes rows longer, and takes at most about 25 MB for them.
+// Bounds of the dictionaries. A country has some thousands of organisations, each with a few purposes and sets of scopes.
+// Whoever sends others by the million makes rows longer, and takes at most about 50 MB for them.
 const (
+	maxTerms = 1 << 16
+	maxTerm  = 256 // bytes of a grant's terms that are worth a place
 	maxTexts = 1 << 16
-	maxText  = 128 // bytes of a text, or of a set's key, that is worth a place
-	maxSets  = 1 << 14
-	maxSet   = 32 // texts of a set
+	maxText  = 128 // bytes of a text that is
 )
 
-// dictionary gives each text, or each set of texts, a number, once and for ever. What it has had for a while is found without
+// dictionary gives each text, or each grant's terms, a number, once and for ever. What it has had for a while is found without
 // a lock. Safe for concurrent use.
 type dictionary[V any] struct {
 	most   int

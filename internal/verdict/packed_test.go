@@ -66,7 +66,7 @@ func drawConsents(t *rapid.T) *codecs.Consents {
 // left behind.
 func TestPackedConsentsSeeTheSame(t *testing.T) {
 	p, full := newPacked(t), newPacked(t)
-	full.texts.most, full.sets.most = 3, 2
+	full.texts.most, full.terms.most = 3, 2
 	var into codecs.Consents
 	rapid.Check(t, func(t *rapid.T) {
 		c := drawConsents(t)
@@ -180,7 +180,7 @@ func FuzzUnpack(f *testing.F) {
 func TestDictionariesAreBounded(t *testing.T) {
 	p := newPacked(t)
 	var into codecs.Consents
-	for i := range maxTexts / 2 {
+	for i := range maxTerms + maxTexts/2 {
 		c := &codecs.Consents{Grants: []codecs.Grant{{Recipient: fmt.Sprint("r", i), Purpose: strings.Repeat("p", 100) + fmt.Sprint(i), Scopes: []string{fmt.Sprint("s", i), "all"}}}}
 		packed := p.append(nil, c)
 		if i%1000 == 0 {
@@ -189,8 +189,8 @@ func TestDictionariesAreBounded(t *testing.T) {
 			}
 		}
 	}
-	if n, m := len(*p.texts.values.Load()), len(*p.sets.values.Load()); n != maxTexts || m != maxSets {
-		t.Fatalf("%d texts and %d sets", n, m)
+	if n, m := len(*p.texts.values.Load()), len(*p.terms.values.Load()); n != maxTexts || m != maxTerms {
+		t.Fatalf("%d texts and %d terms", n, m)
 	}
 }
 

@@ -29,7 +29,7 @@ func memoryPerMillion(ctx context.Context, c Config) (Result, error) {
 func grownBy(ctx context.Context, conn kafka.Connection, table, last string) (int64, error) {
 	before := liveHeap()
 	var grown int64
-	err := recovered(ctx, conn, table, last, func() { grown = liveHeap() - before })
+	err := recovered(ctx, conn, table, last, true, func() { grown = liveHeap() - before })
 	return grown, err
 }
 

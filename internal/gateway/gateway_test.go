@@ -260,12 +260,12 @@ func dryRun(b *bus) {
 		{`{"data.mother.apgar": 1}`, "", `"pointer": "/subscription/filter"`},
 	} {
 		body := fmt.Sprintf(`{"subscription": {"subscriberId": "kela.fi", "eventTypes": ["fi.dvv.person.birth"], "filter": %s, "consent": {"requiredScopes": ["birth-notification", "benefit-eligibility"], "purpose": "child-benefit"}}, "sample": {"data": %s%s}}`, c.filter, sample.Data, c.more)
-		if a := b.want(http.StatusOK, "kela.fi", "POST", "/api/subscriptions/test", body); !strings.Contains(a.text, c.want) {
+		if a := b.want(http.StatusOK, "kela.fi", "POST", "/api/filters/test", body); !strings.Contains(a.text, c.want) {
 			b.t.Errorf("%s: %s", c.filter, a.text)
 		}
 	}
 	body := `{"subscription": {"subscriberId": "kela.fi", "eventTypes": ["fi.dvv.person.birth"], "consent": {"purpose": "child-benefit"}}, "sample": {"data": {"mother": {"id": "010594Y9032"}}}}`
-	if p := b.want(http.StatusUnprocessableEntity, "kela.fi", "POST", "/api/subscriptions/test", body).problem(); !strings.Contains(p, "@/sample/data") {
+	if p := b.want(http.StatusUnprocessableEntity, "kela.fi", "POST", "/api/filters/test", body).problem(); !strings.Contains(p, "@/sample/data") {
 		b.t.Error(p)
 	}
 }
@@ -286,7 +286,7 @@ func whoMayNot(b *bus) {
 		{"vero.fi", "POST", mine + "/revoke", "", 404, "not_found"},
 		{"vero.fi", "DELETE", "/subscriptions/sub-kela-birth-001", "", 404, "not_found"},
 		{"vero.fi", "GET", "/subscriptions/sub-kela-birth-001", "", 404, "not_found"},
-		{"vero.fi", "POST", "/api/subscriptions/test", `{"subscription": ` + seedRequest + `, "sample": {"data": {}}}`, 403, "wrong_subscriber"},
+		{"vero.fi", "POST", "/api/filters/test", `{"subscription": ` + seedRequest + `, "sample": {"data": {}}}`, 403, "wrong_subscriber"},
 		{"vero.fi", "POST", mine + "/approve", "", 403, "wrong_caller"},
 		{"fi-hetu:010594Y9032", "GET", "/api/subscriptions", "", 403, "wrong_caller"},
 		{"fi-hetu:010594Y9032", "POST", "/api/events", "{}", 403, "wrong_caller"},

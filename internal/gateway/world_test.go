@@ -61,7 +61,7 @@ func (l *logs) String() string {
 // newYear is the data's clock in these tests.
 var newYear = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
-func start(t *testing.T) *bus {
+func start(t *testing.T, limit ...web.Limit) *bus {
 	t.Helper()
 	ctx := t.Context()
 	b := &bus{t: t, logs: &logs{}}
@@ -76,6 +76,9 @@ func start(t *testing.T) *bus {
 		BusKey: []byte("the bus key of tests, of 32 bytes or more"), LeaseAge: 300 * time.Millisecond, Shape: topology.Shape{Partitions: 4}, Instance: "test",
 		Now: func() time.Time { return newYear }, Logger: slog.New(slog.NewTextHandler(b.logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Gateway: gateway.Settings{Listen: "127.0.0.1:0", DevelopmentKey: key}}
+	if len(limit) > 0 {
+		b.config.Gateway.Limit = limit[0]
+	}
 	_, err = app.Apply(ctx, b.config)
 	b.must(err)
 	b.issuer, err = identity.OpenDevelopment(key)

@@ -109,7 +109,7 @@ func Mount(a *web.API, cfg Config) error {
 }
 
 type typeParam struct {
-	Type string `path:"type" maxLength:"256" doc:"The CloudEvents type."`
+	Type string `path:"type" maxLength:"256" example:"fi.dvv.person.birth" doc:"The CloudEvents type."`
 }
 
 type listAnswer struct {

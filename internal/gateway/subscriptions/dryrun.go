@@ -44,7 +44,7 @@ type Tested struct {
 }
 
 func (s *server) dryRunRoute() {
-	web.Handle(s.api, web.Route{ID: "test-subscription", Method: http.MethodPost, Path: "/api/subscriptions/test", Tag: heading, Summary: "Test a filter on a sample",
+	web.Handle(s.api, web.Route{ID: "test-subscription", Method: http.MethodPost, Path: "/api/filters/test", Tag: heading, Summary: "Test a filter on a sample",
 		Description: "Says whether a subscription would be accepted, and whether its filter matches a sample. Nothing is kept.",
 		For:         web.Organisations | web.Operators, Scope: web.ScopeSubscriptionsRead},
 		func(ctx context.Context, in *struct {

@@ -19,7 +19,7 @@ const heading = "subscriptions"
 
 // IDParam is the id in a path.
 type IDParam struct {
-	ID string `path:"id" maxLength:"128" doc:"The subscription's id."`
+	ID string `path:"id" maxLength:"128" example:"sub-kela-birth-001" doc:"The subscription's id."`
 }
 
 type shownAnswer struct {

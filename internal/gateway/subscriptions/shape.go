@@ -16,8 +16,8 @@ import (
 
 // Wanted is a subscription as it is asked for.
 type Wanted struct {
-	SubscriberID string   `json:"subscriberId" minLength:"1" maxLength:"128" doc:"The organisation that receives: the token's own."`
-	EventTypes   []string `json:"eventTypes" minItems:"1" maxItems:"64" nullable:"false" doc:"CloudEvents types."`
+	SubscriberID string   `json:"subscriberId" minLength:"1" maxLength:"128" example:"kela.fi" doc:"The organisation that receives: the token's own."`
+	EventTypes   []string `json:"eventTypes" minItems:"1" maxItems:"64" nullable:"false" example:"[\"fi.dvv.person.birth\"]" doc:"CloudEvents types."`
 	Role         string   `json:"role,omitempty" maxLength:"64" doc:"Which subject of an event is followed; absent: each type's first role."`
 	Filter       Filter   `json:"filter,omitempty" doc:"Paths with the values that they must have, {\"cel\": ...}, or a CloudEvents filter or list of filters; absent: every event."`
 	Webhook      string   `json:"webhook,omitempty" maxLength:"2048" doc:"https URL that deliveries are sent to; absent: they are read, from Kafka or from this gateway."`
@@ -31,8 +31,8 @@ type Wanted struct {
 
 // Consent is what the subject's grant must cover.
 type Consent struct {
-	RequiredScopes []string `json:"requiredScopes,omitempty" maxItems:"64" nullable:"false" doc:"A grant must cover all of them."`
-	Purpose        string   `json:"purpose" minLength:"1" maxLength:"200" doc:"A registered purpose, or words that name one."`
+	RequiredScopes []string `json:"requiredScopes,omitempty" maxItems:"64" nullable:"false" example:"[\"birth-notification\", \"benefit-eligibility\"]" doc:"A grant must cover all of them."`
+	Purpose        string   `json:"purpose" minLength:"1" maxLength:"200" example:"Automatic child benefit processing" doc:"A registered purpose, or words that name one."`
 }
 
 // Filter is a filter as it was written: numbers keep their digits, and a key that stands twice is found.

@@ -28,7 +28,7 @@ type ServerConfig struct {
 const (
 	headerTimeout = 5 * time.Second
 	idleTimeout   = 2 * time.Minute
-	maxHeader     = 64 << 10 // CloudEvents in binary mode has up to 48 attributes of 1 KiB in its headers
+	maxHeader     = 128 << 10 // CloudEvents in binary mode has up to 48 attributes of 1 KiB in its headers, and percent-encoding makes cursors long
 	reloadEvery   = 2 * time.Second
 )
 

@@ -47,7 +47,7 @@ type tails struct {
 
 // Bounds of a tail. A reader who is further behind reads by himself.
 const (
-	tailBytes  = 8 << 20
+	tailBytes  = 2 << 20          // of each topic that somebody waits on
 	tailLinger = 30 * time.Second // after the last reader: the next one finds it warm
 )
 

@@ -90,7 +90,7 @@ func (d *decision) byGrant() Verdict {
 	}
 	key := setKey{}
 	for _, scope := range holds.Scopes {
-		if bit, ok := d.plan.bits[scope]; ok && !refusedScope(c, holds, scope) {
+		if bit, ok := d.plan.bit(scope); ok && !refusedScope(c, holds, scope) {
 			key.scopes.add(bit)
 		}
 	}

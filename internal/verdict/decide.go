@@ -1,8 +1,8 @@
 package verdict
 
 import (
-	"cmp"
 	"slices"
+	"strings"
 	"time"
 
 	"civicbus/codecs"
@@ -37,6 +37,7 @@ func Unreadable() *codecs.Consents {
 // scratch is what one Decide needs for itself.
 type scratch struct {
 	values []codecs.Value // by slot
+	ids    []uint32       // by slot: of the mention of its value, 0 for none, notAsked
 	local  []codecs.Value // by path of one filter
 	key    []byte
 	found  []*entry
@@ -47,6 +48,45 @@ func (s *scratch) sized(slots int) []codecs.Value {
 		s.values = make([]codecs.Value, slots)
 	}
 	return s.values[:slots]
+}
+
+const notAsked = ^uint32(0)
+
+// match keeps of the candidates found from a position on those whose filters match.
+func (s *scratch) match(from int, snapshot *Snapshot, r *roleIndex, ev *Event, values []codecs.Value) {
+	s.ids = s.ids[:0]
+	for range values {
+		s.ids = append(s.ids, notAsked)
+	}
+	matched := s.found[:from]
+candidates:
+	for _, en := range s.found[from:] {
+		for _, e := range en.equal {
+			id := s.ids[e.slot]
+			if id == notAsked {
+				id = s.ask(snapshot, r, int(e.slot), &values[e.slot])
+			}
+			if id != e.id {
+				continue candidates
+			}
+		}
+		if en.rest == nil || en.rest.eval(ev.Schema, s.gather(en, values)) == True {
+			matched = append(matched, en)
+		}
+	}
+	s.found = matched
+}
+
+// ask finds the mention of the event's value at a slot.
+func (s *scratch) ask(snapshot *Snapshot, r *roleIndex, slot int, v *codecs.Value) uint32 {
+	key, ok := appendKey(appendSlot(s.key[:0], slot), v.Kind, v.Int, v.Float, v.Bytes)
+	s.key = key
+	var m mention // without a value, or one that no filter names: 0, which is nobody's
+	if ok {
+		m, _ = at(r.mentions, hashBytes(snapshot.seed, key), key)
+	}
+	s.ids[slot] = m.id
+	return m.id
 }
 
 // gather collects the values of one entry's filter.
@@ -84,25 +124,26 @@ func (s *Snapshot) Decide(dst []Verdict, ev *Event, c *codecs.Consents, now time
 		ev.Malformed = err
 		return dst
 	}
-	sc.found, sc.key = index.roles[role.Name].candidates(sc.found[:0], s.seed, values, sc.key)
-	if role == &t.row.Roles[0] {
-		sc.found, sc.key = index.roles[""].candidates(sc.found, s.seed, values, sc.key)
+	sc.found = sc.found[:0]
+	if r := index.roles[role.Name]; r != nil {
+		sc.found, sc.key = r.candidates(sc.found, s.seed, values, sc.key)
+		sc.match(0, s, r, ev, values)
 	}
-	matched := sc.found[:0]
-	for _, en := range sc.found {
-		if t.row.Category == CategoryCommand && en.sub.row.Subscriber != ev.Recipient {
-			continue
-		}
-		if en.rest == nil || en.rest.eval(ev.Schema, sc.gather(en, values)) == True {
-			matched = append(matched, en)
-		}
+	if r := index.roles[""]; r != nil && role == &t.row.Roles[0] {
+		from := len(sc.found)
+		sc.found, sc.key = r.candidates(sc.found, s.seed, values, sc.key)
+		sc.match(from, s, r, ev, values)
 	}
-	slices.SortFunc(matched, func(a, b *entry) int { return cmp.Compare(a.sub.row.ID, b.sub.row.ID) })
-	p := t.plan(ev.Schema, role)
+	matched := sc.found
+	if t.row.Category == CategoryCommand {
+		matched = slices.DeleteFunc(matched, func(en *entry) bool { return en.sub.row.Subscriber != ev.Recipient })
+	}
+	slices.SortFunc(matched, func(a, b *entry) int { return strings.Compare(a.sub.row.ID, b.sub.row.ID) })
+	d := decision{snapshot: s, event: ev, consents: c, now: now.UnixMilli(), eventType: t, plan: t.plan(ev.Schema, role), paths: index.slots}
 	for _, en := range matched {
-		d := decision{snapshot: s, event: ev, consents: c, now: now.UnixMilli(), eventType: t, plan: p, entry: en, paths: index.slots, slots: en.slots}
+		d.entry, d.slots, d.trust, d.seen = en, en.slots, 0, nil
 		v := d.decide()
-		if v.Permit && !d.seesFilter(sc.gather(en, values)) {
+		if v.Permit && d.hides() && !d.seesFilter(sc.gather(en, values)) {
 			v = d.deny(ReasonFilterUnknown)
 		}
 		dst = append(dst, v)
@@ -267,6 +308,16 @@ func (d *decision) objected() bool {
 	}
 	for i := range d.consents.Objections {
 		if d.consents.Objections[i].Subscription == d.entry.sub.row.ID {
+			return true
+		}
+	}
+	return false
+}
+
+// hides tells whether the filter reads a field that is not permitted.
+func (d *decision) hides() bool {
+	for _, slot := range d.slots {
+		if path := d.paths[slot]; !isAttribute(path) && !d.seen.has(path) {
 			return true
 		}
 	}

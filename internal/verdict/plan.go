@@ -3,6 +3,7 @@ package verdict
 import (
 	"hash/fnv"
 	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -24,10 +25,23 @@ type plan struct {
 	items  string // one item of the role's array; empty: a role of one
 	ends   []end
 	bits   map[string]int // scope to its number
+	scopes []string       // by number
 
 	mu   sync.Mutex // for writers of sets
-	sets atomic.Pointer[map[setKey]*fieldSet]
+	sets atomic.Pointer[fieldSets]
 }
+
+// fieldSets are the field sets of a plan that are kept.
+type fieldSets struct {
+	few []*fieldSet // the first of them: looking through these costs less than to hash a key
+	all map[setKey]*fieldSet
+}
+
+// Up to so many keys, or scopes, are looked through instead of looked up. The scopes of the data come before those of the stamp.
+const (
+	fewSets   = 8
+	fewScopes = 16
+)
 
 // end is one field that has none below it, the atom of permission.
 type end struct {
@@ -51,6 +65,7 @@ type setKey struct {
 
 // fieldSet is the fields of one kind of permit.
 type fieldSet struct {
+	key    setKey // of one that is kept
 	fields []string
 	within map[string]struct{}
 	hash   int64
@@ -66,7 +81,7 @@ type fieldSet struct {
 // scopes closes what is below it.
 func newPlan(et *codecs.EventType, s *codecs.Schema, role *codecs.Role) *plan {
 	p := &plan{schema: s, role: role.Name, items: roleItems(role), bits: map[string]int{}}
-	p.sets.Store(&map[setKey]*fieldSet{})
+	p.sets.Store(&fieldSets{})
 	if s != nil {
 		for _, path := range endsOf(s.Leaves()) {
 			scopes, owner, inCatalog := catalogField(et, path)
@@ -101,6 +116,7 @@ func (p *plan) add(path string, scopes []string, owner string, mine bool) {
 			}
 			bit = len(p.bits)
 			p.bits[scope] = bit
+			p.scopes = append(p.scopes, scope)
 		}
 		e.scopes = append(e.scopes, bit)
 	}
@@ -158,7 +174,7 @@ func (e *end) byConsent() bool { return e.mine && len(e.scopes) > 0 }
 
 // set gives the fields of a permit, from the cache where they are there.
 func (p *plan) set(key setKey, rule *codecs.Rule, narrow []string) *fieldSet {
-	if set := (*p.sets.Load())[key]; set != nil {
+	if set := p.sets.Load().find(&key); set != nil {
 		return set
 	}
 	var paths []string
@@ -179,16 +195,43 @@ func (p *plan) set(key setKey, rule *codecs.Rule, narrow []string) *fieldSet {
 	set := newFieldSet(paths, p.items)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	had := *p.sets.Load()
-	if was := had[key]; was != nil {
+	had := p.sets.Load()
+	if was := had.all[key]; was != nil {
 		return was
 	}
-	if len(had) < maxFieldSets {
-		next := maps.Clone(had)
-		next[key] = set
+	if len(had.all) < maxFieldSets {
+		set.key = key
+		next := fieldSets{few: had.few, all: make(map[setKey]*fieldSet, len(had.all)+1)}
+		maps.Copy(next.all, had.all)
+		next.all[key] = set
+		if len(next.few) < fewSets {
+			next.few = append(slices.Clip(next.few), set)
+		}
 		p.sets.Store(&next)
 	}
 	return set
+}
+
+func (s *fieldSets) find(key *setKey) *fieldSet {
+	for _, set := range s.few {
+		if set.key == *key {
+			return set
+		}
+	}
+	if len(s.all) <= fewSets {
+		return nil
+	}
+	return s.all[*key]
+}
+
+// bit gives the number of a scope; false: no field has it.
+func (p *plan) bit(scope string) (int, bool) {
+	if len(p.scopes) > fewScopes {
+		bit, ok := p.bits[scope]
+		return bit, ok
+	}
+	bit := slices.Index(p.scopes, scope)
+	return bit, bit >= 0
 }
 
 func newFieldSet(paths []string, items string) *fieldSet {

@@ -222,11 +222,11 @@ func compileSubscription(row *codecs.Subscription) *compiled {
 	return c
 }
 
-// restWithout gives the filter without the part that one of its accesses proves; nil: there is no other.
-func (c *compiled) restWithout(access int) *node {
+// restWithout gives the filter without the parts that are proved otherwise; nil: there is no other.
+func (c *compiled) restWithout(proved func(*node) bool) *node {
 	var parts []*node
 	for _, n := range c.filter.root.conjuncts(nil) {
-		if access < 0 || n != c.accesses[access].of {
+		if !proved(n) {
 			parts = append(parts, n)
 		}
 	}

@@ -3,8 +3,10 @@ package verdict
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -98,5 +100,93 @@ func TestNotANumberIsUnknown(t *testing.T) {
 		if got, err := f.Matches(w.event); got != Unknown || err != nil {
 			t.Errorf("%s is %v (%v)", spec, got, err)
 		}
+	}
+}
+
+// TestMatchingFollowsAHistory: subscriptions come, change and go, and at each step, and for every snapshot on the way, those
+// that match are those whose filters say so when each is asked by itself.
+func TestMatchingFollowsAHistory(t *testing.T) {
+	fields := []string{"data.residency", "data.place", "data.hospital", "data.child.weight", "data.child.twin", "profile.municipality", "profile.country"}
+	literals := [][]string{{`"Finland"`, `"x"`}, {`"Espoo"`, `"y"`}, {`"HUS"`, `"z"`}, {`3500`, `3501`}, {`false`, `true`}, {`"Espoo"`, `"Vantaa"`}, {`"FI"`}}
+	matched := 0
+	rapid.Check(t, func(rt *rapid.T) {
+		w := newWorld(t)
+		w.subs = map[string]*codecs.Subscription{}
+		filters := map[string]*Filter{}
+		s := w.snapshot()
+		check := func(s *Snapshot, filters map[string]*Filter, role string) {
+			ev := *w.event
+			ev.Role = role
+			var want, got []string
+			for id, f := range filters {
+				if truth, err := f.Matches(&ev); err != nil {
+					rt.Fatal(err)
+				} else if of := s.Subscription(id).Role; truth == True && (of == role || of == "" && role == "child") {
+					want = append(want, id)
+				}
+			}
+			slices.Sort(want)
+			for _, v := range s.Decide(nil, &ev, w.consents, time.UnixMilli(w.now)) {
+				got = append(got, v.Sub.ID)
+			}
+			if matched += len(got); !slices.Equal(got, want) {
+				rt.Fatalf("matched %v, want %v", got, want)
+			}
+		}
+		type moment struct {
+			snapshot *Snapshot
+			filters  map[string]*Filter
+		}
+		var past []moment
+		for range rapid.IntRange(1, 8).Draw(rt, "steps") {
+			changes := map[string]*codecs.Subscription{}
+			for range rapid.IntRange(1, 6).Draw(rt, "changes") {
+				id := fmt.Sprint("sub-", rapid.IntRange(0, 9).Draw(rt, "id"))
+				if rapid.IntRange(0, 3).Draw(rt, "gone") == 0 {
+					changes[id] = nil
+					continue
+				}
+				var parts []string
+				for i, path := range fields {
+					switch rapid.IntRange(0, 9).Draw(rt, "part") {
+					case 0, 1:
+						parts = append(parts, fmt.Sprintf(`{%q:%s}`, path, literals[i][0]))
+					case 2:
+						parts = append(parts, fmt.Sprintf(`{%q:%s}`, path, rapid.SampledFrom(literals[i]).Draw(rt, "literal")))
+					case 3:
+						parts = append(parts, fmt.Sprintf(`{"not":{%q:%s}}`, path, rapid.SampledFrom(literals[i]).Draw(rt, "literal")))
+					case 4:
+						parts = append(parts, fmt.Sprintf(`{"any":[{%q:%s},{"data.child.twin":false}]}`, path, rapid.SampledFrom(literals[i]).Draw(rt, "literal")))
+					}
+				}
+				changes[id] = &codecs.Subscription{ID: id, Subscriber: "kela.fi", EventTypes: []string{birthType}, Purpose: "benefit", Basis: BasisConsent, Status: "active",
+					Role: rapid.SampledFrom([]string{"", "child", "mother"}).Draw(rt, "role"), Filter: `{"all":[` + strings.Join(parts, ",") + `]}`}
+			}
+			next := maps.Clone(filters)
+			for id, row := range changes {
+				if delete(next, id); row == nil {
+					continue
+				}
+				f, faults := parseFilter(row.Filter)
+				if len(faults) > 0 {
+					rt.Fatal(faults)
+				}
+				next[id] = f
+			}
+			filters = next
+			s = s.With(Changes{Subscriptions: changes})
+			past = append(past, moment{s, filters})
+			if rapid.IntRange(0, 4).Draw(rt, "back") == 0 { // another line of snapshots begins where one was
+				m := rapid.SampledFrom(past).Draw(rt, "moment")
+				s, filters = m.snapshot, m.filters
+			}
+		}
+		for _, m := range past {
+			check(m.snapshot, m.filters, "child")
+			check(m.snapshot, m.filters, "mother")
+		}
+	})
+	if matched < 100 {
+		t.Errorf("%d matches prove little", matched)
 	}
 }

@@ -34,6 +34,20 @@ type entry struct {
 	decision codecs.Decision
 }
 
+// same says whether two decisions on one record say the same, whenever they were made.
+func (e *entry) same(o *entry) bool {
+	a, b := e.decision, o.decision
+	if a.Outcome != b.Outcome || a.CatalogVersion != b.CatalogVersion || a.ConsentVersion != b.ConsentVersion || len(a.Verdicts) != len(b.Verdicts) {
+		return false
+	}
+	for i := range a.Verdicts {
+		if a.Verdicts[i] != b.Verdicts[i] {
+			return false
+		}
+	}
+	return true
+}
+
 // write returns once every decision is on record.
 func (a *auditor) write(ctx context.Context, entries []entry) error {
 	if len(entries) == 0 {

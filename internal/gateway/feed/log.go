@@ -102,7 +102,6 @@ func (l *log) fetch(ctx context.Context, topic string, partition int32, at int64
 			return nil, at, false, l.outside(ctx, topic, partition, at)
 		case ctx.Err() != nil, errors.Is(err, errNoTopic):
 			return nil, at, false, err
-		case !kerr.IsRetriable(err) && !errors.As(err, new(*kerr.Error)): // a broken connection is asked again too
 		}
 		l.forget(topic)
 		select {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"civicbus/codecs"
+	"civicbus/internal/verdict"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 )
@@ -253,128 +254,124 @@ func (r *Reader) read(ctx context.Context, topic string, p int32, at int64) (rec
 
 // leave decides on records, writes the decisions, and gives what may go out.
 func (f *Feed) leave(ctx context.Context, subscription string, at Position, found []*record) (Page, error) {
+	page := Page{}
 	if len(found) == 0 {
-		return Page{}, nil
+		return page, nil
 	}
-	for range staleMost {
-		page, err := f.leaveOnce(ctx, subscription, at, found)
-		if err != nil || f.Current(page.Confirmed) {
-			return page, err
-		}
-	}
-	return Page{}, ended(NotCurrent, "the tables that are decided on do not stay confirmed long enough")
-}
-
-func (f *Feed) leaveOnce(ctx context.Context, subscription string, at Position, found []*record) (Page, error) {
-	sub, err := f.standing(f.cfg.Tables.Snapshot(), subscription)
+	confirmed, results, err := f.decideAll(ctx, subscription, found, false)
 	if err != nil {
-		return Page{}, err
+		return page, err
 	}
-	outgoing := make([]*leaving, len(found))
+	page.Confirmed = confirmed
 	for i, r := range found {
-		if outgoing[i], err = f.prepare(ctx, f.cfg.Tables.Snapshot(), sub, r); err != nil {
-			return Page{}, unavailable(ctx, "the schema registry", err)
+		if at = at.after(r.Partition, r.Offset); results[i].event != nil {
+			results[i].event.After = at
+			page.Events = append(page.Events, *results[i].event)
 		}
-	}
-	confirmed, snap, err := f.current(ctx)
-	if err != nil {
-		return Page{}, err
-	}
-	if sub, err = f.standing(snap, subscription); err != nil {
-		return Page{}, err
-	}
-	page := Page{Confirmed: confirmed}
-	now := f.cfg.Now()
-	entries := make([]entry, 0, len(found))
-	for _, l := range outgoing {
-		at = at.after(l.record.Partition, l.record.Offset)
-		permit, on := f.decide(snap, sub, l, sub.Delivery.Thin, now)
-		if permit != nil {
-			e, err := f.event(snap, l, permit, sub.Delivery.Thin)
-			if err == nil {
-				e.After = at
-				page.Events = append(page.Events, e)
-			} else {
-				on.decision.Outcome, on.decision.Verdicts = malformed, nil
-			}
-		}
-		entries = append(entries, on)
-	}
-	if err := f.audit.write(ctx, entries); err != nil {
-		return Page{}, unavailable(ctx, "the audit log", err)
 	}
 	return page, nil
 }
 
-// One gives a single delivery whole, by the reference in a thin one: decided now, on record as an access. A denial is *Ended
-// with its reason.
-func (f *Feed) One(ctx context.Context, subscription, ref string) (Event, time.Time, error) {
-	numbers, err := f.cursors.open(subscription, cursorRecord, ref, 2)
-	if err != nil || numbers[0] >= int64(f.cfg.Partitions) {
-		return Event{}, time.Time{}, ended(CursorInvalid, "the reference was not given out for this subscription")
-	}
-	p, at := int32(numbers[0]), numbers[1]
-	sub, err := f.standing(f.cfg.Tables.Snapshot(), subscription)
-	if err != nil {
-		return Event{}, time.Time{}, err
-	}
-	records, _, _, err := f.log.fetch(ctx, topic(sub), p, at)
-	switch {
-	case errors.Is(err, errExpired), errors.Is(err, errBeyond), errors.Is(err, errNoTopic):
-		return Event{}, time.Time{}, ended(DeliveryGone, "the delivery is not kept any more")
-	case err != nil:
-		return Event{}, time.Time{}, unavailable(ctx, "Kafka", err)
-	}
-	var rec *record
-	for _, r := range records {
-		if r.Offset == at {
-			rec = newRecord(r)
-		}
-	}
-	if rec == nil || rec.subscription != subscription {
-		return Event{}, time.Time{}, ended(DeliveryGone, "the delivery is not kept any more")
-	}
-	for range staleMost {
-		e, confirmed, err := f.one(ctx, subscription, rec)
-		if err != nil || f.Current(confirmed) {
-			return e, confirmed, err
-		}
-	}
-	return Event{}, time.Time{}, ended(NotCurrent, "the tables that are decided on do not stay confirmed long enough")
+// result is what became of a record: what leaves, or nil; and what is on record about it.
+type result struct {
+	event *Event
+	entry entry
 }
 
-func (f *Feed) one(ctx context.Context, subscription string, rec *record) (Event, time.Time, error) {
-	snap := f.cfg.Tables.Snapshot()
-	sub, err := f.standing(snap, subscription)
+// decideAll decides on records and returns when the decisions are on record and still hold. Where writing them took longer than
+// the lease, it is decided anew, and only what is decided differently is written again. whole gives thin deliveries' data.
+func (f *Feed) decideAll(ctx context.Context, subscription string, found []*record, whole bool) (confirmed time.Time, results []result, err error) {
+	sub, err := f.standing(f.cfg.Tables.Snapshot(), subscription)
 	if err != nil {
-		return Event{}, time.Time{}, err
+		return confirmed, nil, err
 	}
-	l, err := f.prepare(ctx, snap, sub, rec)
-	if err != nil {
-		return Event{}, time.Time{}, unavailable(ctx, "the schema registry", err)
-	}
-	confirmed, snap, err := f.current(ctx)
-	if err != nil {
-		return Event{}, time.Time{}, err
-	}
-	if sub, err = f.standing(snap, subscription); err != nil {
-		return Event{}, time.Time{}, err
-	}
-	permit, on := f.decide(snap, sub, l, false, f.cfg.Now())
-	var e Event
-	if permit != nil {
-		if e, err = f.event(snap, l, permit, false); err != nil {
-			on.decision.Outcome, on.decision.Verdicts, permit = malformed, nil, nil
+	outgoing := make([]*leaving, len(found))
+	for i, r := range found {
+		if outgoing[i], err = f.prepare(ctx, f.cfg.Tables.Snapshot(), sub, r); err != nil {
+			return confirmed, nil, unavailable(ctx, "the schema registry", err)
 		}
 	}
-	if err := f.audit.write(ctx, []entry{on}); err != nil {
-		return Event{}, time.Time{}, unavailable(ctx, "the audit log", err)
+	for range staleMost {
+		var snap *verdict.Snapshot
+		if confirmed, snap, err = f.current(ctx); err != nil {
+			return confirmed, nil, err
+		}
+		if sub, err = f.standing(snap, subscription); err != nil {
+			return confirmed, nil, err
+		}
+		before := results
+		results = make([]result, len(found))
+		var due []entry
+		for i, l := range outgoing {
+			results[i] = f.result(snap, sub, l, sub.Delivery.Thin && !whole)
+			if before == nil || !results[i].entry.same(&before[i].entry) {
+				due = append(due, results[i].entry)
+			}
+		}
+		if err := f.audit.write(ctx, due); err != nil {
+			return confirmed, nil, unavailable(ctx, "the audit log", err)
+		}
+		if f.Current(confirmed) {
+			return confirmed, results, nil
+		}
 	}
+	return confirmed, nil, ended(NotCurrent, "the tables that are decided on do not stay confirmed long enough")
+}
+
+// result decides on one record. One whose data cannot be written is malformed and does not leave.
+func (f *Feed) result(snap *verdict.Snapshot, sub *codecs.Subscription, l *leaving, thin bool) result {
+	permit, on := f.decide(snap, sub, l, thin, f.cfg.Now())
+	if permit == nil {
+		return result{entry: on}
+	}
+	e, err := f.event(snap, l, permit, thin)
+	if err != nil {
+		on.decision.Outcome, on.decision.Verdicts = malformed, nil
+		return result{entry: on}
+	}
+	return result{&e, on}
+}
+
+// One gives a single delivery whole, by the reference in a thin one: decided now, on record as an access. A denial is *Ended
+// with its reason. It may be used as long as Current says of the time.
+func (f *Feed) One(ctx context.Context, subscription, ref string) (Event, time.Time, error) {
+	rec, err := f.find(ctx, subscription, ref)
+	if err != nil {
+		return Event{}, time.Time{}, err
+	}
+	confirmed, results, err := f.decideAll(ctx, subscription, []*record{rec}, true)
 	switch {
-	case permit != nil:
-		return e, confirmed, nil
-	case len(on.decision.Verdicts) > 0:
-		return Event{}, time.Time{}, ended(on.decision.Verdicts[0].Reason, "the delivery is not permitted any more")
+	case err != nil:
+		return Event{}, time.Time{}, err
+	case results[0].event != nil:
+		return *results[0].event, confirmed, nil
+	case len(results[0].entry.decision.Verdicts) > 0:
+		return Event{}, time.Time{}, ended(results[0].entry.decision.Verdicts[0].Reason, "the delivery is not permitted any more")
 	}
 	return Event{}, time.Time{}, ended(DeliveryGone, "the delivery cannot be read")
+}
+
+// find reads the record that a reference names.
+func (f *Feed) find(ctx context.Context, subscription, ref string) (*record, error) {
+	numbers, err := f.cursors.open(subscription, cursorRecord, ref, 2)
+	if err != nil || numbers[0] >= int64(f.cfg.Partitions) {
+		return nil, ended(CursorInvalid, "the reference was not given out for this subscription")
+	}
+	sub, err := f.standing(f.cfg.Tables.Snapshot(), subscription)
+	if err != nil {
+		return nil, err
+	}
+	records, _, _, err := f.log.fetch(ctx, topic(sub), int32(numbers[0]), numbers[1])
+	switch {
+	case errors.Is(err, errExpired), errors.Is(err, errBeyond), errors.Is(err, errNoTopic):
+		return nil, ended(DeliveryGone, "the delivery is not kept any more")
+	case err != nil:
+		return nil, unavailable(ctx, "Kafka", err)
+	}
+	for _, r := range records {
+		if rec := newRecord(r); r.Offset == numbers[1] && rec.subscription == subscription {
+			return rec, nil
+		}
+	}
+	return nil, ended(DeliveryGone, "the delivery is not kept any more")
 }

@@ -21,9 +21,9 @@ type record struct {
 }
 
 func newRecord(r *kgo.Record) *record {
-	n := &record{Record: r, size: len(r.Key) + len(r.Value) + 256}
+	n := &record{Record: r, size: len(r.Key) + len(r.Value) + 512} // about what a record and its headers take in memory
 	for _, h := range r.Headers {
-		n.size += len(h.Key) + len(h.Value)
+		n.size += len(h.Key) + len(h.Value) + 64
 		if h.Key == codecs.HeaderSubscription {
 			n.subscription = string(h.Value)
 		}
@@ -42,17 +42,23 @@ type tails struct {
 	ended  sync.WaitGroup
 
 	mu  sync.Mutex
-	all map[string]*Tail
+	all map[string]*slot
+}
+
+// slot is a topic's tail, made by one reader at a time.
+type slot struct {
+	mu   sync.Mutex
+	tail *Tail
 }
 
 // Bounds of a tail. A reader who is further behind reads by himself.
 const (
-	tailBytes  = 2 << 20          // of each topic that somebody waits on
+	tailBytes  = 512 << 10 // of each topic that somebody waits on
 	tailLinger = 30 * time.Second // after the last reader: the next one finds it warm
 )
 
 func newTails(conn kafka.Connection, log *log, logger *slog.Logger) *tails {
-	t := &tails{conn: conn, log: log, logger: logger, all: map[string]*Tail{}}
+	t := &tails{conn: conn, log: log, logger: logger, all: map[string]*slot{}}
 	t.ctx, t.cancel = context.WithCancel(context.Background())
 	return t
 }
@@ -86,9 +92,16 @@ type span struct {
 // watch gives the tail of a topic, beginning it where the topic ends now. Release it.
 func (t *tails) watch(ctx context.Context, topic string, partitions int32) (*Tail, error) {
 	t.mu.Lock()
-	defer t.mu.Unlock()
-	if tail := t.all[topic]; tail != nil && tail.hold() {
-		return tail, nil
+	s := t.all[topic]
+	if s == nil {
+		s = &slot{}
+		t.all[topic] = s
+	}
+	t.mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.tail != nil && s.tail.hold() {
+		return s.tail, nil
 	}
 	ends, err := t.log.ends(ctx, topic, partitions)
 	if err != nil {
@@ -108,7 +121,7 @@ func (t *tails) watch(ctx context.Context, topic string, partitions int32) (*Tai
 	}
 	running, cancel := context.WithCancel(t.ctx)
 	tail.cancel = cancel
-	t.all[topic] = tail
+	s.tail = tail
 	t.ended.Add(1)
 	go func() {
 		defer t.ended.Done()

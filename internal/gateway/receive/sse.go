@@ -3,7 +3,9 @@ package receive
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"time"
@@ -102,7 +104,7 @@ func (o *sseSink) deadline(began time.Time) {
 	}
 }
 
-func (o *sseSink) room(ctx context.Context) error { return ctx.Err() }
+func (o *sseSink) room(ctx context.Context) (int, error) { return streamPage, ctx.Err() }
 
 func (o *sseSink) write(_ context.Context, e *feed.Event) error {
 	o.buffer = append(append(append(append(append(append(o.buffer[:0], "id: "...), e.ID...), ':'), o.cursor(e.After)...), "\ndata: "...), e.JSON...)
@@ -110,7 +112,7 @@ func (o *sseSink) write(_ context.Context, e *feed.Event) error {
 	if cap(o.buffer) > streamBytes { // a large one is not kept for the life of the stream
 		o.buffer = nil
 	}
-	if err == nil || err == errSlow && !o.broken {
+	if !o.broken {
 		o.s.sent.WithLabelValues(waySSE).Inc()
 	}
 	return err
@@ -123,15 +125,18 @@ func (o *sseSink) idle(context.Context) error { return o.send(": alive\n\n") }
 func (o *sseSink) send(text string) error {
 	began := time.Now()
 	o.deadline(began)
-	if _, err := o.w.Write([]byte(text)); err != nil {
+	_, err := o.w.Write([]byte(text))
+	if err == nil {
+		err = o.control.Flush()
+	}
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
 		o.broken = true
 		return errSlow
-	}
-	if err := o.control.Flush(); err != nil {
+	case err != nil:
 		o.broken = true
-		return errSlow
-	}
-	if time.Since(began) > o.s.cfg.Slow {
+		return errGone
+	case time.Since(began) > o.s.cfg.Slow:
 		return errSlow
 	}
 	return nil

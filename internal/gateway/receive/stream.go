@@ -11,8 +11,8 @@ import (
 
 // sink is where a stream's deliveries go. Its errors end the stream.
 type sink interface {
-	// room waits until one more delivery can be written.
-	room(ctx context.Context) error
+	// room waits until a delivery can be written, and says how many can.
+	room(ctx context.Context) (int, error)
 	// write sends a delivery; it returns when the connection has taken it.
 	write(ctx context.Context, e *feed.Event) error
 	// idle is called when nothing came for a heartbeat.
@@ -27,6 +27,9 @@ const (
 	endWithin   = time.Second // how long a connection may take what is being written when its stream ends
 )
 
+// errGone says that the connection has ended.
+var errGone = errors.New("the reader has gone")
+
 // errSlow ends the stream of a reader that does not read.
 var errSlow = &feed.Ended{Code: codeSlow, Detail: "the reader did not read, or did not acknowledge, in time; it goes on where it was"}
 
@@ -37,8 +40,13 @@ func (s *server) stream(ctx context.Context, subscription string, at feed.Positi
 	reader.Bytes = streamBytes
 	defer reader.Close()
 	quiet := time.Now() // since when nothing was written
+	most := streamPage  // few for a connection that takes little, so that little is decided in vain
 	for {
-		page, err := reader.Read(ctx, at, streamPage, time.Until(quiet.Add(s.cfg.Heartbeat)))
+		room, err := to.room(ctx)
+		if err != nil {
+			return err
+		}
+		page, err := reader.Read(ctx, at, min(room, most), time.Until(quiet.Add(s.cfg.Heartbeat)))
 		if held(err) { // nothing is decided, so nothing is sent; the stream stays
 			select {
 			case <-time.After(holdPause):
@@ -49,22 +57,20 @@ func (s *server) stream(ctx context.Context, subscription string, at feed.Positi
 		} else if err != nil {
 			return err
 		}
-		done := true
+		current := true
 		for i := range page.Events {
-			e := &page.Events[i]
-			if err := to.room(ctx); err != nil {
-				return err
-			}
-			if done = f.Current(page.Confirmed); !done {
+			if current = f.Current(page.Confirmed); !current {
 				break // decided too long ago: it is decided anew
 			}
-			if err := to.write(ctx, e); err != nil {
+			if err := to.write(ctx, &page.Events[i]); err != nil {
 				return err
 			}
-			at, quiet = e.After, time.Now()
+			at, quiet = page.Events[i].After, time.Now()
 		}
-		if done {
-			at = page.Next
+		if current {
+			at, most = page.Next, min(2*most, streamPage)
+		} else {
+			most = 1
 		}
 		if time.Since(quiet) >= s.cfg.Heartbeat {
 			if err := to.idle(ctx); err != nil {
@@ -91,7 +97,7 @@ func end(ctx context.Context, err error) *feed.Ended {
 		return &feed.Ended{Code: codeStopping, Detail: "the gateway stops"}
 	case errors.As(err, &e):
 		return e
-	case ctx.Err() != nil:
+	case ctx.Err() != nil, errors.Is(err, errGone):
 		return nil
 	}
 	return &feed.Ended{Code: codeInternal, Detail: "an error of the gateway's own"}

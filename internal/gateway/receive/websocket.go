@@ -177,22 +177,22 @@ type sent struct {
 }
 
 // room waits for acknowledgements while as much is sent as may be.
-func (o *webSocketSink) room(ctx context.Context) error {
+func (o *webSocketSink) room(ctx context.Context) (int, error) {
 	patience := time.NewTimer(o.s.cfg.Slow)
 	defer patience.Stop()
 	for {
 		o.mu.Lock()
-		full := len(o.sent) >= o.s.cfg.Window
+		room := o.s.cfg.Window - len(o.sent)
 		o.mu.Unlock()
-		if !full {
-			return ctx.Err()
+		if room > 0 {
+			return room, ctx.Err()
 		}
 		select {
 		case <-o.acked:
 		case <-patience.C:
-			return errSlow
+			return 0, errSlow
 		case <-ctx.Done():
-			return ctx.Err()
+			return 0, ctx.Err()
 		}
 	}
 }
@@ -224,10 +224,13 @@ func (o *webSocketSink) send(ctx context.Context, do func(context.Context) error
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(endWithin, cancel) })()
 	if err := do(within); err != nil {
-		if ctx.Err() != nil {
+		switch {
+		case ctx.Err() != nil:
 			return ctx.Err()
+		case within.Err() != nil:
+			return errSlow
 		}
-		return errSlow
+		return errGone
 	}
 	if time.Since(began) > o.s.cfg.Slow {
 		return errSlow

@@ -65,5 +65,5 @@ func FuzzFromRecord(f *testing.F) {
 			}
 		}
 		return admit(tb, FromRecord(&kgo.Record{Topic: "inbox.dvv.fi", Value: bytes.Clone(value), Headers: headers}, "dvv.fi"))
-	}, structured, append(bytes.Clone(binary), ins[0].JSON...), avro)
+	}, structured, append(bytes.Clone(binary), ins[0].JSON...), avro, bytes.Repeat([]byte("ce_type\x1ea.b\x1e"), 100))
 }

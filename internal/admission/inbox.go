@@ -50,11 +50,15 @@ func structured(rec *kgo.Record, organisation string) *Input {
 
 func binary(rec *kgo.Record, organisation string) *Input {
 	in := &Input{Organisation: organisation, Attributes: map[string]string{}, Value: rec.Value}
-	seen := map[string]bool{}
+	seen, count := map[string]bool{}, 0
 	for _, h := range rec.Headers {
 		name, ok := strings.CutPrefix(h.Key, "ce_")
 		if !ok {
 			continue // not the event's: tracing and the like
+		}
+		if count++; count > maxMembers {
+			in.fault("attributes", TooManyAttributes, "at most 48 attributes, of 16 KiB together")
+			return in
 		}
 		switch {
 		case seen[name]:
@@ -65,10 +69,6 @@ func binary(rec *kgo.Record, organisation string) *Input {
 			in.extension(name, string(h.Value))
 		}
 		seen[name] = true
-		if len(seen) > 2*MaxAttributes {
-			in.fault("attributes", TooManyAttributes, "at most 48 attributes, of 16 KiB together")
-			return in
-		}
 	}
 	if len(seen) == 0 {
 		in.fault("event", NotACloudEvent, "the record has no ce_ headers and is not in structured mode")

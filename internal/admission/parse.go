@@ -186,8 +186,11 @@ func readMembers(raw []byte) (members map[string]json.RawMessage, twice string, 
 	return members, "", nil
 }
 
+// fault notes what is wrong, up to codecs.MaxFaults: more would help nobody.
 func (in *Input) fault(field, reason, text string) {
-	in.Faults = append(in.Faults, codecs.Fault{Field: field, Reason: reason, Text: text})
+	if len(in.Faults) < codecs.MaxFaults {
+		in.Faults = append(in.Faults, codecs.Fault{Field: field, Reason: reason, Text: text})
+	}
 }
 
 // consent takes the list of authorised subscribers out of the object that a well-known public example carries as an

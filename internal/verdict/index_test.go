@@ -156,6 +156,10 @@ func TestMatchingFollowsAHistory(t *testing.T) {
 					case 3:
 						parts = append(parts, fmt.Sprintf(`{"not":{%q:%s}}`, path, rapid.SampledFrom(literals[i]).Draw(rt, "literal")))
 					case 4:
+						if text := strings.Trim(literals[i][0], `"`); text != literals[i][0] {
+							parts = append(parts, fmt.Sprintf(`{"cel":"%s in ['other','%s']"}`, path, text))
+						}
+					case 5:
 						parts = append(parts, fmt.Sprintf(`{"any":[{%q:%s},{"data.child.twin":false}]}`, path, rapid.SampledFrom(literals[i]).Draw(rt, "literal")))
 					}
 				}

@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kgo"
 	"pgregory.net/rapid"
 )
 
@@ -156,6 +158,41 @@ func TestControlKeyIsNoRow(t *testing.T) {
 	}
 	if err := o.Set("k", nil); err == nil {
 		t.Fatal("a nil row was taken")
+	}
+}
+
+// TestRowsBehindAMessage: a table applies the rows behind the reader's message, and what it does not find it does not pass
+// over; a key of a callback's that looks like a message's is a key.
+func TestRowsBehindAMessage(t *testing.T) {
+	ts := newTables("own", nil, func(error) {})
+	ts.reader = &reader{feeds: map[string]map[int32]*feed{}}
+	for _, topic := range []string{"own", "joined"} {
+		f := &feed{topic: topic, wake: make(chan struct{}, 1)}
+		f.push([]*kgo.Record{{Key: []byte("a"), Value: []byte("1")}, {Key: []byte("b"), Value: []byte("2"), Offset: 1}, {Key: []byte("a"), Offset: 2}}, 5, &recordSlabs{spare: &sync.Pool{}})
+		behind := f.queue[0]
+		f.handed, f.queue = f.queue, nil
+		ts.reader.feeds[topic] = map[int32]*feed{0: f}
+		st, err := ts.builder()(topic, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		token := behind.token
+		if err := errors.Join(st.Open(), st.Delete(token), st.SetOffset(behind.last)); err != nil {
+			t.Fatal(err)
+		}
+		tb := ts.find(topic, 0)
+		if string(tb.committed("b")) != "2" || tb.committed("a") != nil || tb.applied() != 4 || tb.loaded != 3 {
+			t.Fatalf("%s: %q and %q up to %d, %d loaded", topic, tb.committed("a"), tb.committed("b"), tb.applied(), tb.loaded)
+		}
+		if err := st.Delete(token); err == nil {
+			t.Fatalf("%s: rows that are gone were passed over", topic)
+		}
+		if err := st.MarkRecovered(); err != nil {
+			t.Fatal(err)
+		}
+		if err := st.Delete(token); (err == nil) != (topic == "own") {
+			t.Fatalf("%s, read: %v", topic, err)
+		}
 	}
 }
 

@@ -152,7 +152,7 @@ func (b *bus) headers() {
 			b.t.Errorf("%s: %d %s", name, a.status, a.text)
 		}
 	}
-	req, err := http.NewRequest("POST", b.base+"/api/events", strings.NewReader(data))
+	req, err := http.NewRequest(http.MethodPost, b.base+"/api/events", strings.NewReader(data))
 	b.must(err)
 	req.Header = http.Header{"Authorization": {"Bearer " + b.token("hus.fi")}, "Content-Type": {"application/json"}, "Ce-Id": {"a", "b"}, "Ce-Specversion": {"1.0"}, "Ce-Source": {"https://hus.fi"}, "Ce-Type": {"fi.dvv.person.birth"}}
 	res, err := http.DefaultClient.Do(req)

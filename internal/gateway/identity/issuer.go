@@ -65,8 +65,7 @@ func (i *issuer) key(ctx context.Context, h header) (jwk.Key, int64, error) {
 	}
 	if i.discovery != "" {
 		if err := i.ask(ctx); err != nil {
-			set, generation, age = i.keys()
-			if set == nil || age > keysAtMost {
+			if set, _, age = i.keys(); set == nil || age > keysAtMost {
 				return nil, 0, fmt.Errorf("%w: %w", web.ErrUnavailable, err)
 			}
 			i.log.Warn("the issuer's keys cannot be read again: the old ones are used for now", "issuer", i.name, "error", err)

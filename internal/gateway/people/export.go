@@ -23,7 +23,7 @@ import (
 // by piece.
 type Export struct {
 	GeneratedAt string             `json:"generatedAt" format:"date-time"`
-	Profile     *codecs.Attributes `json:"profile" doc:"What events told about the caller; null: nothing."`
+	Profile     *codecs.Attributes `json:"profile,omitempty" doc:"What events told about the caller; absent: nothing."`
 	Consents    Consents           `json:"consents"`
 	Receipts    []Receipt          `json:"receipts"`
 	History     []Entry            `json:"history" doc:"The newest first."`

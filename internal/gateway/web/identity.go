@@ -52,8 +52,8 @@ type Authenticator interface {
 	Authenticate(ctx context.Context, token string) (*Identity, error)
 }
 
-// ErrUnavailable, wrapped by an Authenticator's error, says that it could not find out; every other error of it means that
-// the token is not accepted.
+// ErrUnavailable is wrapped by an Authenticator's error when it could not find out; every other error of it means that the
+// token is not accepted.
 var ErrUnavailable = errors.New("the issuer cannot be reached")
 
 type identityKey struct{}

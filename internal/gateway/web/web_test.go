@@ -17,6 +17,12 @@ import (
 	"time"
 )
 
+// answer is what came before a body.
+type answer struct {
+	StatusCode int
+	Header     http.Header
+}
+
 // tokens authenticates by a list.
 type tokens map[string]Identity
 
@@ -83,7 +89,7 @@ func newAPI(t *testing.T, change func(*Config)) (*API, *httptest.Server) {
 	return a, s
 }
 
-func ask(t *testing.T, s *httptest.Server, method, path, token, body string, headers ...string) (*http.Response, string) {
+func ask(t *testing.T, s *httptest.Server, method, path, token, body string, headers ...string) (answer, string) {
 	t.Helper()
 	req, err := http.NewRequest(method, s.URL+path, strings.NewReader(body))
 	if err != nil {
@@ -102,12 +108,12 @@ func ask(t *testing.T, s *httptest.Server, method, path, token, body string, hea
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer res.Body.Close()
+	defer func() { _ = res.Body.Close() }()
 	text, err := io.ReadAll(res.Body)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return res, string(text)
+	return answer{res.StatusCode, res.Header}, string(text)
 }
 
 func zip(text string) string {
@@ -142,7 +148,7 @@ func TestRequests(t *testing.T) {
 		{"no scope", "PUT", "/things/1", "poor", `{"name": "xx"}`, nil, 403, `"scope_missing"`, "WWW-Authenticate", `Bearer realm="civicbus", error="insufficient_scope", scope="a"`},
 		{"too short", "PUT", "/things/1", "kela", `{"name": "x"}`, nil, 422, `"pointer": "/name"`, "Content-Type", "application/problem+json"},
 		{"missing", "PUT", "/things/1", "kela", `{}`, nil, 422, `"code": "missing"`, "", ""},
-		{"unknown member", "PUT", "/things/1", "kela", `{"name": "xx", "nmae": 1}`, nil, 422, `"pointer": "/nmae"`, "", ""},
+		{"unknown member", "PUT", "/things/1", "kela", `{"name": "xx", "colour": 1}`, nil, 422, `"pointer": "/colour"`, "", ""},
 		{"wrong element", "PUT", "/things/1", "kela", `{"name": "xx", "many": [1, "x"]}`, nil, 422, `"pointer": "/many/1"`, "", ""},
 		{"parameter", "PUT", "/things/123456", "kela", `{"name": "xx"}`, nil, 422, `"field": "id"`, "", ""},
 		{"unknown parameter", "PUT", "/things/1?x=1", "kela", `{"name": "xx"}`, nil, 422, `"unknown"`, "", ""},
@@ -212,7 +218,7 @@ func TestLimit(t *testing.T) {
 		}
 	}
 	res, text := ask(t, s, "PUT", "/things/1", "kela", `{"name": "xx"}`)
-	if res.StatusCode != 429 || res.Header.Get("Retry-After") != "10" || !strings.Contains(text, "too_many_requests") {
+	if res.StatusCode != http.StatusTooManyRequests || res.Header.Get("Retry-After") != "10" || !strings.Contains(text, "too_many_requests") {
 		t.Fatalf("%d %s %v", res.StatusCode, text, res.Header)
 	}
 	if res, _ := ask(t, s, "PUT", "/things/1", "poor", `{"name": "xx"}`); res.StatusCode != 403 {
@@ -244,7 +250,7 @@ func TestSlowBody(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	if _, err := io.WriteString(c, "PUT /things/1 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer kela\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{"); err != nil {
 		t.Fatal(err)
 	}
@@ -276,13 +282,13 @@ func TestStreamsEnd(t *testing.T) {
 	if _, text := ask(t, s, "GET", "/stream", "short", ""); text != "begun "+ErrTokenExpired.Error() {
 		t.Errorf("the token's end: %q", text)
 	}
-	req, _ := http.NewRequest("GET", s.URL+"/stream", nil)
+	req, _ := http.NewRequest(http.MethodGet, s.URL+"/stream", nil)
 	req.Header.Set("Authorization", "Bearer long")
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer res.Body.Close()
+	defer func() { _ = res.Body.Close() }()
 	if err := a.Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -58,7 +58,7 @@ func secondly(t *rapid.T, was, now *Snapshot, w *world, v *Verdict, c *codecs.Co
 // event would be now, and holds nothing that either moment does not permit.
 func TestDecideAgain(t *testing.T) {
 	schema := mustSchema(t, birthSchema)
-	permits, denials, cuts := 0, 0, 0
+	permits, denials, cuts, told, untold := 0, 0, 0, 0, 0
 	rapid.Check(t, func(rt *rapid.T) {
 		w, _, _ := drawWorld(t, rt, schema)
 		later, _, _ := drawWorld(t, rt, schema)
@@ -76,6 +76,13 @@ func TestDecideAgain(t *testing.T) {
 				rt.Fatalf("nothing changed:\n%s %v\n%s %v", before, withheld, after, stays)
 			}
 
+			if sets := was.FieldSets(v.Sub.ID, birthType, w.event.Role, []*codecs.Schema{schema}, w.consents); sets[v.FieldSet] != nil || len(v.Fields) == 0 {
+				if told++; !slices.Equal(sets[v.FieldSet], v.Fields) {
+					rt.Fatalf("the field set is told as %v, and was %v", sets[v.FieldSet], v.Fields)
+				}
+			} else {
+				untold++ // a refusal took some of the grant's scopes
+			}
 			ev := *w.event
 			ev.Recipient = v.Sub.Subscriber
 			want, ok := changed.DecideOne(&ev, v.Sub.ID, later.consents, time.UnixMilli(later.now))
@@ -110,6 +117,9 @@ func TestDecideAgain(t *testing.T) {
 			})
 		}
 	})
+	if told < 5*untold {
+		t.Errorf("%d field sets can be told, %d cannot", told, untold)
+	}
 	if permits < 20 || denials < 20 || cuts < 5 {
 		t.Errorf("%d permits, %d denials, %d cuts: too few to tell anything", permits, denials, cuts)
 	}

@@ -64,6 +64,7 @@ type Feed struct {
 	shapes  *shapes
 	writers *writers
 	acks    *acks
+	lease   *lease
 }
 
 // New makes a feed. It reaches for nothing.
@@ -74,7 +75,7 @@ func New(cfg Config) (*Feed, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	f := &Feed{cfg: cfg, shapes: newShapes(cfg.Registry), writers: newWriters(cfg.Registry)}
+	f := &Feed{cfg: cfg, lease: newLease(cfg.Tables, cfg.Age), shapes: newShapes(cfg.Registry), writers: newWriters(cfg.Registry)}
 	var err error
 	if f.cursors, err = newCursors(cfg.Secret); err != nil {
 		return nil, err
@@ -158,22 +159,11 @@ func (f *Feed) standing(snap *verdict.Snapshot, subscription string) (*codecs.Su
 // current waits until the tables are confirmed current, no longer than the context or a little while, and gives the
 // confirmation and what is known then.
 func (f *Feed) current(ctx context.Context) (time.Time, *verdict.Snapshot, error) {
-	limit := time.NewTimer(holdAtMost)
-	defer limit.Stop()
-	tick := time.NewTicker(max(f.cfg.Age/25, time.Millisecond))
-	defer tick.Stop()
-	for {
-		if t, ok := f.cfg.Tables.Fresh(); ok {
-			return t, f.cfg.Tables.Snapshot(), nil
-		}
-		select {
-		case <-tick.C:
-		case <-limit.C:
-			return time.Time{}, nil, ended(NotCurrent, "the tables that are decided on are not confirmed current")
-		case <-ctx.Done():
-			return time.Time{}, nil, ctx.Err()
-		}
+	t, err := f.lease.hold(ctx)
+	if err != nil {
+		return t, nil, err
 	}
+	return t, f.cfg.Tables.Snapshot(), nil
 }
 
 // holdAtMost bounds how long a call waits for the lease. Under load it is held again within tens of milliseconds.

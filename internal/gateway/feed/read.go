@@ -116,20 +116,43 @@ func (r *Reader) Read(ctx context.Context, at Position, limit int, wait time.Dur
 				continue
 			}
 		}
-		select {
-		case <-watch:
-		case <-time.After(min(f.cfg.Age/2, lookAtStanding)): // a subscription that ends, ends its waiting readers
-		case <-patience.C:
+		more, err := r.wait(ctx, watch, patience.C)
+		if err != nil {
+			return Page{}, err
+		}
+		if !more {
 			wait = 0
-		case <-ctx.Done():
-			return Page{}, ctx.Err()
 		}
 		work = budget{records: scanMost, until: time.Now().Add(scanTime)}
 	}
 }
 
+// wait returns when something came, when patience is over (more is false then), or with an error when the subscription does
+// not stand any more.
+func (r *Reader) wait(ctx context.Context, watch <-chan struct{}, patience <-chan time.Time) (more bool, err error) {
+	look := time.NewTicker(lookAtStanding)
+	defer look.Stop()
+	for {
+		select {
+		case <-watch:
+			return true, nil
+		case <-look.C:
+			if _, err := r.f.standing(r.f.cfg.Tables.Snapshot(), r.subscription); err != nil {
+				return false, r.confirmed(ctx, err)
+			}
+			if watch == nil { // the topic is not there yet
+				return true, nil
+			}
+		case <-patience:
+			return false, nil
+		case <-ctx.Done():
+			return false, ctx.Err()
+		}
+	}
+}
+
 // lookAtStanding is how often a waiting reader looks whether its subscription still stands.
-const lookAtStanding = 250 * time.Millisecond
+const lookAtStanding = 500 * time.Millisecond
 
 // confirmed makes sure that an end is not told on old tables: a subscription that was just made is not unknown.
 func (r *Reader) confirmed(ctx context.Context, end error) error {

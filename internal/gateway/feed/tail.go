@@ -53,7 +53,7 @@ type slot struct {
 
 // Bounds of a tail. A reader who is further behind reads by himself.
 const (
-	tailBytes  = 512 << 10 // of each topic that somebody waits on
+	tailBytes  = 512 << 10        // of each topic that somebody waits on
 	tailLinger = 30 * time.Second // after the last reader: the next one finds it warm
 )
 

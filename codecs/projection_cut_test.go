@@ -328,7 +328,6 @@ func TestProjectionsOfTheSamePathsAreOne(t *testing.T) {
 		t.Errorf("one projection of other paths, %v", err)
 	}
 	text := a.JSON()
-	a, b = nil, nil
 	left := 1
 	for i := 0; left > 0 && i < 100; i++ {
 		runtime.GC()

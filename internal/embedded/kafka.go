@@ -4,10 +4,12 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // brokerConfigs are the broker's settings where kfake's defaults do not fit.
@@ -48,7 +50,33 @@ func startKafka(ctx context.Context, cfg Config, dir string) (*kfake.Cluster, er
 	if err != nil {
 		return nil, fmt.Errorf("start embedded kafka on %s port %d: %w", cfg.Host, cfg.KafkaPort, err)
 	}
+	k.ControlKey(int16(kmsg.Fetch), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		k.KeepControl()
+		bound(req.(*kmsg.FetchRequest))
+		return nil, nil, false
+	})
 	return k, nil
+}
+
+// leastFetched is the least that a fetch may ask for of a partition, as bound has it.
+const leastFetched = 64 << 10
+
+// bound spreads the most bytes that a fetch asks for in all over its partitions. Where kfake's answer reaches that bound in the
+// midst of a partition, it leaves out which transactions of that partition were aborted, and a reader of committed data takes
+// their records for committed. At the bound of one partition it does not.
+func bound(req *kmsg.FetchRequest) {
+	n := 0
+	for i := range req.Topics {
+		n += len(req.Topics[i].Partitions)
+	}
+	each := max(req.MaxBytes/int32(max(n, 1)), leastFetched)
+	for i := range req.Topics {
+		for j := range req.Topics[i].Partitions {
+			p := &req.Topics[i].Partitions[j]
+			p.PartitionMaxBytes = min(p.PartitionMaxBytes, each)
+		}
+	}
+	req.MaxBytes = math.MaxInt32
 }
 
 // kafkaLogger hands kfake's messages to slog. What kfake calls information is a line a request, hence debug here; what

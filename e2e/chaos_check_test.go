@@ -185,8 +185,7 @@ func (c *chaosRun) people() {
 	}
 	for i := range chaosPeople {
 		who := person(i)
-		given, objections := 0, 0
-		var grants int
+		given, grants := 0, 0
 		for _, change := range c.model.changes["grant "+who] {
 			if change.holds {
 				grants++
@@ -199,8 +198,7 @@ func (c *chaosRun) people() {
 					given++
 				}
 			}
-			objections = len(row.Objections)
-			is := [3]bool{given == 1, objections == 1, row.Restriction == "protected"}
+			is := [3]bool{given == 1, len(row.Objections) == 1, row.Restriction == "protected"}
 			want := [3]bool{c.last("grant " + who), c.last("objection " + postSub + " " + who), c.last("restriction " + who)}
 			if err != nil || len(row.Grants) != grants || given > 1 || is != want || row.Version != c.versions[key] {
 				c.breach("consent-table: person %d: %d of %d grants are given; grant, objection, restriction: %v at version %d, error %v; want %d and %v at version %d", i, given, len(row.Grants), is, row.Version, err, grants, want, c.versions[key])

@@ -12,6 +12,7 @@ import (
 	"civicbus/topology"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -62,9 +63,15 @@ func Apply(ctx context.Context, cfg Config) ([]kafka.Difference, error) {
 	return diffs, cl.ProduceSync(ctx, &kgo.Record{Topic: topology.Settings.Name, Key: []byte("cluster"), Value: value}).FirstErr()
 }
 
-// check compares the cluster with what this process expects.
+// check compares the cluster with what this process expects. While brokers elect leaders it asks again, until the context ends: a
+// process that starts during a failover must not end for it.
 func (n *Node) check(ctx context.Context) error {
 	have, err := n.settings(ctx)
+	for err != nil && kerr.IsRetriable(err) && ctx.Err() == nil {
+		n.log.Warn("read the cluster's settings: retrying", "error", err)
+		pause(ctx, 500*time.Millisecond)
+		have, err = n.settings(ctx)
+	}
 	if err != nil {
 		return err
 	}
@@ -115,6 +122,9 @@ func (n *Node) settings(ctx context.Context) (*codecs.Settings, error) {
 		return nil, fmt.Errorf("look up the cluster's settings: %w", err)
 	}
 	end, _ := ends.Lookup(topology.Settings.Name, p)
+	if end.Err != nil {
+		return nil, fmt.Errorf("look up the cluster's settings: %w", end.Err)
+	}
 	if end.Offset == 0 {
 		return nil, nil
 	}

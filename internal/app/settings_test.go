@@ -15,6 +15,9 @@ import (
 	"civicbus/topology"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 func key32(b byte) []byte { return bytes.Repeat([]byte{b}, 32) }
@@ -131,4 +134,31 @@ func TestAClusterIsSetUpOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	n.Close()
+}
+
+// A process that starts while brokers elect leaders waits for them instead of ending.
+func TestConnectWaitsForLeaders(t *testing.T) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	c, err := embedded.Start(ctx, embedded.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	cfg := Config{Connection: kafka.Connection{Brokers: c.Brokers()}, Registry: codecs.RegistryConfig{URL: c.RegistryURL()}, BusKey: key32(7),
+		Shape: topology.Shape{Partitions: 2}, Instance: "a", Logger: silent}
+	if _, err := Apply(ctx, cfg); err != nil {
+		t.Fatal(err)
+	}
+	faults := c.Kafka().Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.ListOffsets}, Topic: topology.Settings.Name, Err: kerr.LeaderNotAvailable, Count: -1})
+	elected := time.AfterFunc(2*time.Second, faults.Remove)
+	defer elected.Stop()
+	n, err := Connect(ctx, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.Close()
+	if faults.Hits() < 1 {
+		t.Error("nobody asked for the leaders that were missing")
+	}
 }

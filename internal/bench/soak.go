@@ -132,7 +132,7 @@ func (s *soaking) run(ctx context.Context) (err error) {
 func (s *soaking) fault(ctx context.Context, ended chan error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	until := s.began.Add(s.c.For)
+	until := time.Now().Add(s.c.For)
 	s.c.Say(fmt.Sprintf("%d nodes and the world are up after %.1f s", soakNodeCount, time.Since(s.began).Seconds()))
 	var wg sync.WaitGroup
 	work := func(n uint64, f func(context.Context, *rand.Rand) error) {
@@ -180,10 +180,17 @@ func (s *soaking) fault(ctx context.Context, ended chan error) error {
 	s.over.Store(true)
 	done := make(chan struct{})
 	go func() { wg.Wait(); close(done) }()
-	select {
-	case <-done:
-	case err := <-ended:
-		return err
+	for waiting := true; waiting; {
+		select {
+		case <-done:
+			waiting = false
+		case err := <-ended:
+			return err
+		case <-time.After(time.Second):
+			if err := s.reviveDead(); err != nil {
+				return err
+			}
+		}
 	}
 	select {
 	case err := <-ended:

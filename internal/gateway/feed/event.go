@@ -67,7 +67,7 @@ func (f *Feed) prepare(ctx context.Context, snap *verdict.Snapshot, sub *codecs.
 	}
 	subject, err := f.cfg.Keys.For(sub.Subscriber).Open(text(codecs.HeaderSubject))
 	if err != nil || string(r.Key) != text(codecs.HeaderSubject) || text(codecs.HeaderID) == "" {
-		return l, nil
+		return l, nil //nolint:nilerr // it is malformed, which is no error
 	}
 	l.subject, l.event.Subject = subject, subject
 	switch l.shape, err = f.shapes.of(ctx, r.Value); {
@@ -82,7 +82,7 @@ func (f *Feed) prepare(ctx context.Context, snap *verdict.Snapshot, sub *codecs.
 	_, l.body, _ = codecs.WireID(r.Value) // shapes has read it
 	l.event.Body = l.body
 	if l.event.Stamp, err = l.shape.Stamp(l.body); err != nil {
-		return l, nil
+		return l, nil //nolint:nilerr // it is malformed, which is no error
 	}
 	if et := snap.EventType(l.event.Type); et != nil {
 		if l.writers, err = f.writers.of(ctx, et.RegistrySubject); err != nil {

@@ -132,8 +132,10 @@ func (b *Bus) Must(err error) {
 	}
 }
 
-// Subscriber is the i-th organisation that subscribes by consent; Subscription its subscription.
-func Subscriber(i int) string   { return fmt.Sprintf("s%d.test", i) }
+// Subscriber is the i-th organisation that subscribes by consent.
+func Subscriber(i int) string { return fmt.Sprintf("s%d.test", i) }
+
+// Subscription is the id of the i-th subscriber's subscription.
 func Subscription(i int) string { return fmt.Sprintf("sub-s%d", i) }
 
 // Organisation is the row of a subscriber.

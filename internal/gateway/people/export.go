@@ -82,7 +82,7 @@ func (s *server) export(ctx context.Context, w http.ResponseWriter) error {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Content-Disposition", `attachment; filename="civicbus-export.json"`)
 	if _, err := io.WriteString(w, string(head[:len(head)-len(tail)])+`,"history":[`); err != nil {
-		return nil // the caller has gone
+		return nil //nolint:nilerr // the caller has gone
 	}
 	t := s.teller(ctx)
 	count := 0

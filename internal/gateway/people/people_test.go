@@ -56,7 +56,7 @@ func (h *house) ask(person int, method, path, body string, out any, headers ...s
 	}
 	res, err := http.DefaultClient.Do(req)
 	h.Must(err)
-	defer res.Body.Close()
+	defer func() { _ = res.Body.Close() }()
 	text, err := io.ReadAll(res.Body)
 	h.Must(err)
 	if strings.Contains(string(text), "k1.") || strings.Contains(string(text), h.Subject(person)) {
@@ -201,13 +201,13 @@ func (h *house) refusals(t *testing.T) {
 		}
 	}
 	for _, path := range []string{"/api/me/grants", "/api/me/history", "/api/me/export"} { // an organisation is nobody's person
-		req, err := http.NewRequest("GET", h.server.URL+path, nil)
+		req, err := http.NewRequest(http.MethodGet, h.server.URL+path, nil)
 		h.Must(err)
 		req.Header.Set("Authorization", "Bearer "+gatewaytest.Token(gatewaytest.Agency, later))
 		res, err := http.DefaultClient.Do(req)
 		h.Must(err)
-		res.Body.Close()
-		if res.StatusCode != 403 {
+		_ = res.Body.Close()
+		if res.StatusCode != http.StatusForbidden {
 			t.Errorf("%s: %d", path, res.StatusCode)
 		}
 	}

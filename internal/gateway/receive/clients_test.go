@@ -118,7 +118,7 @@ func (h *house) ask(ctx context.Context, method, address, token string, headers 
 func (h *house) get(address, token string, headers ...string) (*http.Response, string) {
 	h.t.Helper()
 	res := h.ask(h.t.Context(), http.MethodGet, address, token, headers...)
-	defer res.Body.Close()
+	defer func() { _ = res.Body.Close() }()
 	text, err := io.ReadAll(res.Body)
 	h.Must(err)
 	return res, string(text)
@@ -251,7 +251,7 @@ func (s *sseReader) safe() { s.last = s.then }
 func (s *sseReader) cut() {
 	if s.body != nil {
 		s.cancel()
-		s.body.Close()
+		_ = s.body.Close()
 		s.body = nil
 	}
 }
@@ -275,7 +275,7 @@ func (h *house) dial(ctx context.Context, address, token string, headers ...stri
 func (s *wsReader) next(ctx context.Context) ([]event, string) {
 	for ctx.Err() == nil {
 		if s.conn == nil {
-			conn, res, err := s.h.dial(ctx, s.url, s.token)
+			conn, res, err := s.h.dial(ctx, s.url, s.token) //nolint:bodyclose // the library closes it
 			if err != nil {
 				if res != nil {
 					text, _ := io.ReadAll(res.Body)

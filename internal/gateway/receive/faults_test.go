@@ -3,6 +3,7 @@ package receive_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -31,6 +32,7 @@ func (h *house) officialReceiver(t *testing.T) {
 	token := own(gatewaytest.Subscriber(0))
 	base := subscriptionURL(h, gatewaytest.Subscription(0))
 	res := h.ask(t.Context(), http.MethodGet, base+"/events?limit=20", token)
+	defer func() { _ = res.Body.Close() }()
 	batch, err := cehttp.NewEventsFromHTTPResponse(res)
 	h.Must(err)
 	if len(batch) != 20 {
@@ -59,7 +61,7 @@ func (h *house) officialReceiver(t *testing.T) {
 	for id, e := range events {
 		res := h.ask(t.Context(), http.MethodGet, h.url+e.DataRef, own(gatewaytest.Subscriber(1)))
 		whole, err := cehttp.NewEventFromHTTPResponse(res)
-		h.Must(err)
+		h.Must(errors.Join(err, res.Body.Close()))
 		h.Must(whole.Validate())
 		if whole.ID() != id || whole.Extensions()["subscription"] != "sub-thin-kept" || !strings.Contains(string(whole.Data()), `"street":"kept-`) {
 			t.Errorf("%s", whole)
@@ -336,7 +338,7 @@ func (h *house) stuck(t *testing.T) {
 		dialer := net.Dialer{}
 		conn, err := dialer.DialContext(t.Context(), "tcp", strings.TrimPrefix(s.URL, "http://"))
 		h.Must(err)
-		defer conn.Close()
+		defer func() { _ = conn.Close() }()
 		h.Must(conn.(*net.TCPConn).SetReadBuffer(2 << 10))
 		_, err = fmt.Fprintf(conn, "GET /api/subscriptions/%s/sse HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n\r\n", sub, token)
 		h.Must(err)

@@ -95,7 +95,7 @@ func (h *house) thin(t *testing.T) {
 	var streets []string
 	for id, ref := range refs {
 		res, text := h.get(h.url+ref, token)
-		if res.StatusCode != 200 || res.Header.Get("Ce-Id") != id || res.Header.Get("Content-Type") != "application/json" {
+		if res.StatusCode != http.StatusOK || res.Header.Get("Ce-Id") != id || res.Header.Get("Content-Type") != "application/json" {
 			t.Fatalf("%d %v %s", res.StatusCode, res.Header, text)
 		}
 		streets = append(streets, parse(t, `{"data":`+text+`}`).Data.Street)
@@ -396,7 +396,7 @@ func (h *house) refusals(t *testing.T) {
 	}
 	_, res, err := websocket.Dial(t.Context(), strings.Replace(base, "http", "ws", 1)+"/websocket", &websocket.DialOptions{Subprotocols: []string{"cloudevents.avro"},
 		HTTPHeader: http.Header{"Authorization": {"Bearer " + token}}})
-	if err == nil || res.StatusCode != 400 {
+	if err == nil || res.StatusCode != http.StatusBadRequest {
 		t.Errorf("another sub-protocol: %d", res.StatusCode)
 	}
 }

@@ -98,7 +98,7 @@ func end(ctx context.Context, err error) *feed.Ended {
 	case errors.As(err, &e):
 		return e
 	case ctx.Err() != nil, errors.Is(err, errGone):
-		return nil
+		return nil //nolint:nilerr // nobody is there to be told
 	}
 	return &feed.Ended{Code: codeInternal, Detail: "an error of the gateway's own"}
 }

@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"civicbus/codecs"
@@ -71,6 +72,7 @@ type Gateway struct {
 	api       *web.API
 	world     *feed.World
 	usage     *kafka.View
+	counted   atomic.Bool // usage was read whole once
 	publisher *admission.Publisher
 	closers   []func()
 }
@@ -135,6 +137,9 @@ func (g *Gateway) newPublisher() (*admission.Publisher, error) {
 		Door:   &admission.Door{Keys: g.cfg.Keys, Belongs: resolver.Belongs, RegistryURL: g.cfg.RegistryURL},
 		Tables: func() admission.Tables { return g.world.Snapshot() }, Lease: g.world, Letters: g.cfg.Records.DeadLetter, Timeout: publishWithin, Metrics: g.cfg.Admission})
 }
+
+// countWithin bounds the wait for the usage table after a start.
+const countWithin = 5 * time.Second
 
 // publishWithin bounds the wait for Kafka, the lease and the registry: it lies below the time that a request has.
 const publishWithin = 20 * time.Second
@@ -203,6 +208,14 @@ func (g *Gateway) close() {
 
 // delivered counts the unique deliveries of a subscription, as group usage has counted them.
 func (g *Gateway) delivered(ctx context.Context, subscription string) (int64, error) {
+	if !g.counted.Load() { // once it was read whole, a count may be a little old
+		wait, cancel := context.WithTimeout(ctx, countWithin)
+		defer cancel()
+		if err := g.usage.Wait(wait); err != nil {
+			return 0, web.Unavailable("the counts of deliveries have not been read yet")
+		}
+		g.counted.Store(true)
+	}
 	row := g.usage.Row(usageTable, subscription)
 	if row == nil {
 		return 0, nil

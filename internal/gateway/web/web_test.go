@@ -213,7 +213,7 @@ func TestLimit(t *testing.T) {
 		c.Now = func() time.Time { return now }
 	})
 	for i := range 3 {
-		if res, text := ask(t, s, "PUT", "/things/1", "kela", `{"name": "xx"}`); res.StatusCode != 200 || res.Header.Get("RateLimit") != []string{`"client";r=2;t=10`, `"client";r=1;t=20`, `"client";r=0;t=30`}[i] {
+		if res, text := ask(t, s, "PUT", "/things/1", "kela", `{"name": "xx"}`); res.StatusCode != http.StatusOK || res.Header.Get("RateLimit") != []string{`"client";r=2;t=10`, `"client";r=1;t=20`, `"client";r=0;t=30`}[i] {
 			t.Fatalf("%d: %d %s %v", i, res.StatusCode, text, res.Header)
 		}
 	}
@@ -221,11 +221,11 @@ func TestLimit(t *testing.T) {
 	if res.StatusCode != http.StatusTooManyRequests || res.Header.Get("Retry-After") != "10" || !strings.Contains(text, "too_many_requests") {
 		t.Fatalf("%d %s %v", res.StatusCode, text, res.Header)
 	}
-	if res, _ := ask(t, s, "PUT", "/things/1", "poor", `{"name": "xx"}`); res.StatusCode != 403 {
+	if res, _ := ask(t, s, "PUT", "/things/1", "poor", `{"name": "xx"}`); res.StatusCode != http.StatusForbidden {
 		t.Fatalf("another client: %d", res.StatusCode)
 	}
 	now = now.Add(10 * time.Second)
-	if res, _ := ask(t, s, "PUT", "/things/1", "kela", `{"name": "xx"}`); res.StatusCode != 200 {
+	if res, _ := ask(t, s, "PUT", "/things/1", "kela", `{"name": "xx"}`); res.StatusCode != http.StatusOK {
 		t.Fatalf("later: %d", res.StatusCode)
 	}
 }
@@ -266,11 +266,11 @@ func TestBodiesAreBounded(t *testing.T) {
 	if !a.bodies.reserve(maxBodies - 5) {
 		t.Fatal("the bound is used up")
 	}
-	if res, text := ask(t, s, "PUT", "/things/1", "kela", `{"name": "xx"}`); res.StatusCode != 503 {
+	if res, text := ask(t, s, "PUT", "/things/1", "kela", `{"name": "xx"}`); res.StatusCode != http.StatusServiceUnavailable {
 		t.Fatalf("%d %s", res.StatusCode, text)
 	}
 	a.bodies.reserved.Add(-(maxBodies - 5))
-	if res, text := ask(t, s, "PUT", "/things/1", "kela", `{"name": "xx"}`); res.StatusCode != 200 || a.bodies.reserved.Load() != 0 {
+	if res, text := ask(t, s, "PUT", "/things/1", "kela", `{"name": "xx"}`); res.StatusCode != http.StatusOK || a.bodies.reserved.Load() != 0 {
 		t.Fatalf("%d %s, %d reserved", res.StatusCode, text, a.bodies.reserved.Load())
 	}
 }

@@ -1,11 +1,11 @@
 package app
 
 import (
-	"os"
+	"math"
 	"runtime"
 	"runtime/debug"
 	runtimemetrics "runtime/metrics"
-	"sync/atomic"
+	"sync"
 )
 
 // heapFloor is the heap size below which the collector is not run: 256 MB.
@@ -19,30 +19,46 @@ const heapFloor = 256 << 20
 // puts things back. Above the floor, and where the operator has set GOGC or GOMEMLIMIT, nothing is changed. Nodes of one
 // process may overlap.
 func collectSeldom() (release func()) {
-	if os.Getenv("GOGC") != "" || os.Getenv("GOMEMLIMIT") != "" {
+	nodes.Lock()
+	defer nodes.Unlock()
+	if nodes.running == 0 {
+		nodes.leave = tuned()
+	}
+	if nodes.leave {
 		return func() {}
 	}
-	if seldom.Add(1) == 1 {
+	if nodes.running++; nodes.running == 1 {
 		afterCollection()
 	}
 	return func() {
-		if seldom.Add(-1) == 0 {
+		nodes.Lock()
+		defer nodes.Unlock()
+		if nodes.running--; nodes.running == 0 {
 			debug.SetGCPercent(defaultPercent)
 		}
 	}
 }
 
+// tuned says whether the operator has set when to collect.
+func tuned() bool {
+	set := []runtimemetrics.Sample{{Name: "/gc/gogc:percent"}, {Name: "/gc/gomemlimit:bytes"}}
+	runtimemetrics.Read(set)
+	return set[0].Value.Uint64() != defaultPercent || set[1].Value.Uint64() != math.MaxInt64
+}
+
 // defaultPercent is Go's default for GOGC.
 const defaultPercent = 100
 
-var seldom atomic.Int64 // nodes that run
+// nodes are those of this process that run.
+var nodes struct {
+	sync.Mutex
+	running int
+	leave   bool // the operator has set it
+}
 
 // afterCollection sets when the next collection is due, and is called again after it: an object that nothing holds is
-// finalized once a cycle.
+// finalized once a cycle. The caller holds nodes.
 func afterCollection() {
-	if seldom.Load() == 0 {
-		return
-	}
 	live := []runtimemetrics.Sample{{Name: "/gc/heap/live:bytes"}}
 	runtimemetrics.Read(live)
 	percent := defaultPercent
@@ -50,5 +66,11 @@ func afterCollection() {
 		percent = int(heapFloor/max(kept, 1<<20))*100 - 100
 	}
 	debug.SetGCPercent(percent)
-	runtime.SetFinalizer(new([16]byte), func(*[16]byte) { afterCollection() })
+	runtime.SetFinalizer(new([16]byte), func(*[16]byte) {
+		nodes.Lock()
+		defer nodes.Unlock()
+		if nodes.running > 0 {
+			afterCollection()
+		}
+	})
 }

@@ -125,7 +125,8 @@ func (g *group) callbacks(v *views) (topology.Callbacks, func(*kgo.Record) bool,
 	case topology.Profile.Name:
 		return profile.New(events).Callbacks(), wait.record, nil
 	case topology.Router.Name:
-		return router.New(router.Env{Env: events, Consents: n.consents, Projection: n.projections.find, Refused: n.outlets.refused, Inputs: g.inputs, Joined: g.joined}).Callbacks(), wait.event, nil
+		return router.New(router.Env{Env: events, Consents: n.consents, Projection: n.projections.find, Refused: n.outlets.refused,
+			Inputs: g.inputs, Joined: g.joined, Deliver: g.deliver}).Callbacks(), wait.event, nil
 	case topology.Audit.Name:
 		keys, err := audit.NewKeys(n.cfg.AuditKey)
 		if err != nil {
@@ -174,6 +175,13 @@ func (g *group) joined(ctx goka.Context, table, key string) ([]byte, error) {
 		return nil, errStopped
 	}
 	return e.Joined(table, ctx.Partition(), key)
+}
+
+// deliver is router.Env.Deliver.
+func (g *group) deliver(_ goka.Context, o *kafka.Output) {
+	if e := g.engine.Load(); e != nil {
+		e.Deliver(o)
+	}
 }
 
 // emit adds a record to the transaction that the callback's own record is in.

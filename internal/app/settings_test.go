@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -38,7 +39,7 @@ func TestDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	if c.LeaseAge != 500*time.Millisecond || c.Interval != 20*time.Millisecond || c.TxnTimeout != 5*time.Second || c.Session != 10*time.Second || c.Replicas != 1 ||
-		len(c.Parts) != len(Parts()) || c.Now == nil || c.Logger == nil || c.Metrics == nil {
+		len(c.Parts) != len(Parts())-1 || slices.Contains(c.Parts, PartGateway) || c.Now == nil || c.Logger == nil || c.Metrics == nil {
 		t.Errorf("defaults %+v", c)
 	}
 	reg, moment := prometheus.NewRegistry(), time.Unix(1, 0)
@@ -50,8 +51,8 @@ func TestDefaults(t *testing.T) {
 	if c.LeaseAge != 1 || c.Interval != 2 || c.TxnTimeout != 3 || c.Session != 4 || c.Replicas != 5 || len(c.Parts) != 2 || c.Logger != silent || c.Metrics != reg || c.Now() != moment {
 		t.Errorf("what was given became %+v", c)
 	}
-	c = Config{BusKey: key32(7), Parts: []string{"router", "gateway"}}
-	if err := c.defaults(); err == nil || !strings.Contains(err.Error(), `"gateway"`) || !strings.Contains(err.Error(), "router") {
+	c = Config{BusKey: key32(7), Parts: []string{"router", "gatehouse"}}
+	if err := c.defaults(); err == nil || !strings.Contains(err.Error(), `"gatehouse"`) || !strings.Contains(err.Error(), "router") {
 		t.Errorf("an unknown part: %v", err)
 	}
 }

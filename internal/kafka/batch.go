@@ -7,8 +7,6 @@ import (
 	"time"
 
 	"civicbus/internal/flaw"
-
-	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 type tp struct {
@@ -22,14 +20,13 @@ type batch struct {
 	table   string // the group's own table topic
 	started time.Time
 
-	// gate is shut once every record is finished: what is added after the flush would join the next transaction, without an
+	// shut is true once every record is finished: what is added after the flush would join the next transaction, without an
 	// error (EXACTLY_ONCE point 8).
-	gate sync.RWMutex
-	shut bool
+	shut atomic.Bool
 
 	timed   map[int32]bool // partitions whose timers run in it; nil: none
 	visited atomic.Int64   // timers whose callback returned
-	outputs atomic.Int64   // records that were added
+	wrote   atomic.Bool    // something was added
 
 	mu       sync.Mutex
 	oldest   time.Time            // the oldest lease confirmation that a record was handed on with; zero: none needed
@@ -38,7 +35,7 @@ type batch struct {
 	complete bool                 // the last record has been handed on
 	done     chan struct{}        // closed when complete and nothing is pending
 	last     map[int32]int64      // last changelog offset by partition
-	late     []*kgo.Record        // what flaw.GateOpen adds after the flush
+	late     []Output             // what flaw.GateOpen adds after the flush
 }
 
 func newBatch(prod *producer, table string) *batch {
@@ -106,29 +103,18 @@ func (b *batch) stuck() (k tp, offset int64, ok bool) {
 	return tp{}, 0, false
 }
 
-// shutGate refuses outputs from now on, and waits for those that are on their way into the producer.
-func (b *batch) shutGate() {
-	b.gate.Lock()
-	b.shut = true
-	b.gate.Unlock()
-}
-
-// produce adds an output to the transaction; false when the gate is shut. Nothing of the record is kept.
-func (b *batch) produce(r *kgo.Record) bool {
-	b.gate.RLock()
-	defer b.gate.RUnlock()
-	if b.shut {
-		return false
+// produce adds an output to the transaction; false when the batch is shut. Nothing of the output is kept.
+func (b *batch) produce(r *Output) bool {
+	if !b.wrote.Load() {
+		b.wrote.Store(true)
 	}
-	n := b.outputs.Add(1)
-	if flaw.Planted(flaw.GateOpen) && n%3 == 0 {
+	if flaw.Planted(flaw.GateOpen) && Partition(r.Value, 3) == 0 {
 		b.mu.Lock()
-		b.late = append(b.late, copied(r, time.Now().UnixMilli()))
+		b.late = append(b.late, r.copied())
 		b.mu.Unlock()
 		return true
 	}
-	b.prod.out.add(r)
-	return true
+	return b.prod.out.add(r, &b.shut)
 }
 
 // flush writes the outputs, as far as the transaction lets anybody see them.
@@ -138,8 +124,8 @@ func (b *batch) flush(ctx context.Context) error {
 			b.last[partition] = last
 		}
 	})
-	for _, r := range b.late {
-		b.prod.out.add(r)
+	for i := range b.late {
+		b.prod.out.add(&b.late[i], new(atomic.Bool))
 	}
 	return err
 }

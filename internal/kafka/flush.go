@@ -66,7 +66,7 @@ type sending struct {
 // A refusedOutput says that one cannot be written, and that the outcome of every other is known. After any other error the
 // outcome is not known.
 func (p *producer) flush(ctx context.Context, written func(topic string, partition int32, last int64)) error {
-	if p.out.n.Load() == 0 {
+	if p.out.empty() {
 		return nil
 	}
 	if err := p.lookUp(ctx); err != nil {
@@ -151,14 +151,14 @@ func topicsOf(todo []sending) []string {
 	return names
 }
 
-// sendings lists what is in the box, all of it placed.
+// sendings lists what is in the box, all of it placed; nothing is added any more.
 func (o *outbox) sendings() []sending {
 	var todo []sending
-	o.each(func(t *outTopic) {
+	for _, t := range *o.topics.Load() {
 		parts := *t.parts.Load()
 		for i := range parts {
 			p := &parts[i]
-			if p.open.n == 0 {
+			if !p.used() {
 				continue
 			}
 			s := sending{topic: t.name, partition: int32(i), largest: p.largest, batches: make([]*recordBatch, 0, len(p.full)+1)}
@@ -168,7 +168,7 @@ func (o *outbox) sendings() []sending {
 			s.batches = append(s.batches, &p.open)
 			todo = append(todo, s)
 		}
-	})
+	}
 	return todo
 }
 
@@ -247,11 +247,11 @@ func (p *producer) requests(todo []sending) map[int32][]*kmsg.ProduceRequest {
 func (p *producer) lookUp(ctx context.Context) error {
 	for try := 0; ; try++ {
 		var names []string
-		p.out.each(func(t *outTopic) {
-			if !p.layout.fresh(t.name) {
-				names = append(names, t.name)
+		for name := range *p.out.topics.Load() {
+			if !p.layout.fresh(name) {
+				names = append(names, name)
 			}
-		})
+		}
 		if len(names) == 0 {
 			break
 		}
@@ -271,7 +271,9 @@ func (p *producer) lookUp(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
-	p.out.each(func(t *outTopic) { t.place(p.layout.partitions(t.name)) })
+	for name, t := range *p.out.topics.Load() {
+		t.place(p.layout.partitions(name), p.out.now.Load())
+	}
 	return nil
 }
 

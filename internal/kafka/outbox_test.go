@@ -5,8 +5,10 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -48,12 +50,13 @@ func TestRecordBatch(t *testing.T) {
 				r.Headers = append(r.Headers, kgo.RecordHeader{Key: rapid.StringN(0, 20, 40).Draw(t, "name"), Value: some.Draw(t, "header")})
 			}
 			at := now + rapid.Int64Range(-100, 100_000).Draw(t, "after")
-			before := b.size()
-			kept := copied(r, at)
-			b.append(r, at)
-			want = append(want, kept)
-			if grown := b.size() - before; grown > recordSize(r) {
-				t.Fatalf("a record takes %d bytes, at most %d were said", grown, recordSize(r))
+			before, o := b.size(), output(r, nil)
+			kept := o.copied()
+			b.append(&o, at)
+			want = append(want, kept.Record())
+			want[len(want)-1].Timestamp = time.UnixMilli(at)
+			if grown := b.size() - before; grown > o.size() {
+				t.Fatalf("a record takes %d bytes, at most %d were said", grown, o.size())
 			}
 			for i := range r.Value {
 				r.Value[i] ^= 0xff
@@ -88,6 +91,7 @@ func TestRecordBatch(t *testing.T) {
 func TestOutbox(t *testing.T) {
 	l := &layout{topics: map[string]laidOut{"known": {leaders: make([]int32, 3), at: time.Now()}}}
 	o := newOutbox(l)
+	var shut atomic.Bool
 	large := bytes.Repeat([]byte("x"), maxBatchBytes/3)
 	const writers, each = 4, 40
 	for round := range 2 {
@@ -102,16 +106,18 @@ func TestOutbox(t *testing.T) {
 					} else {
 						r.Headers = nil
 					}
-					o.add(r)
+					if out := output(r, nil); !o.add(&out, &shut) {
+						t.Error("a record is refused")
+					}
 				}
 			})
 		}
 		all.Wait()
-		if n := o.n.Load(); n != writers*each {
-			t.Fatalf("%d records are counted, want %d", n, writers*each)
+		if o.empty() {
+			t.Fatal("the box is taken for empty")
 		}
 		l.topics["new"] = laidOut{leaders: make([]int32, 5), at: time.Now()}
-		o.topic("new").place(5)
+		o.topic("new").place(5, 0)
 		last, n := map[string]int{}, 0
 		for _, s := range o.sendings() {
 			for _, b := range s.batches {
@@ -136,8 +142,44 @@ func TestOutbox(t *testing.T) {
 			t.Fatalf("round %d: %d records, want %d", round, n, writers*each)
 		}
 		o.reset()
-		if len(o.sendings()) != 0 || o.n.Load() != 0 {
+		if len(o.sendings()) != 0 || !o.empty() {
 			t.Fatal("a box that was emptied is not empty")
+		}
+	}
+}
+
+// TestShut: what is added is found by whoever shut the box, or refused, however late it comes.
+func TestShut(t *testing.T) {
+	l := &layout{topics: map[string]laidOut{"known": {leaders: make([]int32, 3), at: time.Now()}}}
+	for range 200 {
+		o := newOutbox(l)
+		var shut atomic.Bool
+		var added atomic.Int64
+		var all sync.WaitGroup
+		for g := range 3 {
+			all.Go(func() {
+				for i := 0; ; i++ {
+					if !o.add(&Output{Topic: []string{"known", "new"}[i%2], Key: []byte{byte(g), byte(i)}, Value: []byte("v")}, &shut) {
+						return
+					}
+					added.Add(1)
+				}
+			})
+		}
+		for added.Load() < 20 {
+			runtime.Gosched()
+		}
+		shut.Store(true)
+		o.topic("new").place(4, 0)
+		found := int64(0)
+		for _, s := range o.sendings() {
+			for _, b := range s.batches {
+				found += int64(b.n)
+			}
+		}
+		all.Wait()
+		if found != added.Load() {
+			t.Fatalf("%d outputs were added, %d found", added.Load(), found)
 		}
 	}
 }

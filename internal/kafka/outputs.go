@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"fmt"
+	"sync"
 
 	"github.com/lovoo/goka"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -40,11 +41,23 @@ func (gokaProducer) Close() error { return nil }
 const TopicHeader = "civicbus-topic"
 
 // Produce adds a record to the open transaction; callbacks may use it beside goka's Emit. It is encoded at once: the record and
-// all that it points to are the caller's again. A record that cannot be written aborts the transaction at its end. Without an open transaction (a callback that goka has given up on) the record goes nowhere, and neither
-// does the input that it came from. A record that comes after its input was finished is a bug in a callback, which ends the
-// processor: no transaction is left that it could belong to.
+// all that it points to are the caller's again. A record that cannot be written aborts the transaction at its end. Without an
+// open transaction (a callback that goka has given up on) the record goes nowhere, and neither does the input that it came
+// from. A record that comes after its input was finished is a bug in a callback, which ends the processor: no transaction
+// is left that it could belong to.
 func (e *Engine) Produce(r *kgo.Record) {
-	if b := e.openBatch(); b != nil && !b.produce(r) {
-		e.fail(fmt.Errorf("a callback of group %s emitted to %s after its input was finished", e.group, r.Topic))
+	room := rooms.Get().(*[]byte)
+	defer rooms.Put(room)
+	o := output(r, (*room)[:0])
+	*room = o.Headers[:0]
+	e.Deliver(&o)
+}
+
+var rooms = sync.Pool{New: func() any { return new([]byte) }}
+
+// Deliver is Produce for an output whose headers are encoded.
+func (e *Engine) Deliver(o *Output) {
+	if b := e.openBatch(); b != nil && !b.produce(o) {
+		e.fail(fmt.Errorf("a callback of group %s emitted to %s after its input was finished", e.group, o.Topic))
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"hash/crc32"
 	"math/bits"
+	"slices"
 
 	"github.com/klauspost/compress/s2"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -36,17 +37,65 @@ const minCompressed = 128
 // size is what the batch takes uncompressed.
 func (b *recordBatch) size() int { return batchHeaderBytes + len(b.records) }
 
-// recordSize is at most what a record adds to a batch.
-func recordSize(r *kgo.Record) int {
-	n := 6*binary.MaxVarintLen32 + len(r.Key) + len(r.Value)
-	for i := range r.Headers {
-		n += 2*binary.MaxVarintLen32 + len(r.Headers[i].Key) + len(r.Headers[i].Value)
-	}
-	return n
+// Output is a record on its way into a transaction, with headers that are encoded already.
+type Output struct {
+	Topic      string
+	Key, Value []byte
+	Headers    []byte // as AppendHeader makes them, one behind the other
+	Count      int    // of the headers
 }
 
-// append encodes a record, written at a time given in milliseconds since 1970, and keeps nothing of it.
-func (b *recordBatch) append(r *kgo.Record, at int64) {
+// AppendHeader appends a record's header as it stands in a record batch. Headers that many records share can be encoded once.
+func AppendHeader(dst []byte, name string, value []byte) []byte {
+	dst = append(binary.AppendVarint(dst, int64(len(name))), name...)
+	return appendBytes(dst, value)
+}
+
+// Record is the output as a record; it shares key and value with it. Headers that AppendHeader did not make are left out.
+func (o *Output) Record() *kgo.Record {
+	r := &kgo.Record{Topic: o.Topic, Key: o.Key, Value: o.Value}
+	for rest := o.Headers; len(r.Headers) < o.Count; {
+		name, after, ok := cutBytes(rest)
+		if !ok {
+			break
+		}
+		value, after, ok := cutBytes(after)
+		if !ok {
+			break
+		}
+		r.Headers = append(r.Headers, kgo.RecordHeader{Key: string(name), Value: value})
+		rest = after
+	}
+	return r
+}
+
+// cutBytes undoes appendBytes.
+func cutBytes(b []byte) (cut, rest []byte, ok bool) {
+	n, used := binary.Varint(b)
+	if used <= 0 || n > int64(len(b)-used) {
+		return nil, nil, false
+	}
+	if b = b[used:]; n < 0 {
+		return nil, b, true
+	}
+	return slices.Clone(b[:n]), b[n:], true
+}
+
+// output encodes a record's headers, into room.
+func output(r *kgo.Record, room []byte) Output {
+	for i := range r.Headers {
+		room = AppendHeader(room, r.Headers[i].Key, r.Headers[i].Value)
+	}
+	return Output{r.Topic, r.Key, r.Value, room, len(r.Headers)}
+}
+
+// size is at most what the output adds to a batch.
+func (o *Output) size() int {
+	return 6*binary.MaxVarintLen32 + len(o.Key) + len(o.Value) + len(o.Headers)
+}
+
+// append encodes an output, written at a time given in milliseconds since 1970, and keeps nothing of it.
+func (b *recordBatch) append(o *Output, at int64) {
 	if b.n == 0 {
 		b.first, b.last = at, at
 	}
@@ -54,23 +103,15 @@ func (b *recordBatch) append(r *kgo.Record, at int64) {
 		b.records = make([]byte, 0, firstRoom)
 	}
 	b.last = max(b.last, at)
-	length := 1 + varintSize(at-b.first) + varintSize(int64(b.n)) + bytesSize(r.Key) + bytesSize(r.Value) + varintSize(int64(len(r.Headers)))
-	for i := range r.Headers {
-		length += varintSize(int64(len(r.Headers[i].Key))) + len(r.Headers[i].Key) + bytesSize(r.Headers[i].Value)
-	}
+	length := 1 + varintSize(at-b.first) + varintSize(int64(b.n)) + bytesSize(o.Key) + bytesSize(o.Value) + varintSize(int64(o.Count)) + len(o.Headers)
 	dst := binary.AppendVarint(b.records, int64(length))
 	dst = append(dst, 0) // attributes: none are defined for a record
 	dst = binary.AppendVarint(dst, at-b.first)
 	dst = binary.AppendVarint(dst, int64(b.n))
-	dst = appendBytes(dst, r.Key)
-	dst = appendBytes(dst, r.Value)
-	dst = binary.AppendVarint(dst, int64(len(r.Headers)))
-	for i := range r.Headers {
-		dst = binary.AppendVarint(dst, int64(len(r.Headers[i].Key)))
-		dst = append(dst, r.Headers[i].Key...)
-		dst = appendBytes(dst, r.Headers[i].Value)
-	}
-	b.records = dst
+	dst = appendBytes(dst, o.Key)
+	dst = appendBytes(dst, o.Value)
+	dst = binary.AppendVarint(dst, int64(o.Count))
+	b.records = append(dst, o.Headers...)
 	b.n++
 }
 

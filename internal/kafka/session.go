@@ -286,6 +286,7 @@ func (s *session) hand(b *batch, k tp, q *queue, most int, at time.Time, limit <
 	}
 	run := Run{q.records[head:q.head:q.head], follows}
 	b.hand(k, run, at)
+	b.prod.out.tick()
 	select {
 	case s.claims[k] <- s.message(run):
 		return len(run.Records)

@@ -46,6 +46,7 @@ func (s *session) begin() (*batch, error) {
 		return nil, fmt.Errorf("%w: no producer", errAgain)
 	}
 	b := newBatch(prod, e.table)
+	prod.out.tick()
 	e.setBatch(b)
 	return b, nil
 }
@@ -144,7 +145,7 @@ func (s *session) finished(b *batch, limit <-chan time.Time) bool {
 // end commits the batch, or aborts it and gives its records back.
 func (s *session) end(b *batch) error {
 	e := s.e
-	b.shutGate()
+	b.shut.Store(true)
 	ctx, cancel := context.WithDeadline(context.Background(), b.started.Add(e.cfg.TxnTimeout))
 	err := b.flush(ctx)
 	cancel()
@@ -161,7 +162,7 @@ func (s *session) end(b *batch) error {
 	who := s.a.member
 	ctx, cancel = context.WithTimeout(context.Background(), endTimeout)
 	defer cancel()
-	if b.outputs.Load() == 0 { // nothing to be atomic with
+	if !b.wrote.Load() { // nothing to be atomic with
 		if err := b.prod.commitOffsets(ctx, who, offsets); err != nil {
 			s.giveBack(b, "offsets", err)
 			return s.refused(err)

@@ -3,23 +3,23 @@ package router
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"slices"
 	"strconv"
 	"strings"
 	"unsafe"
 
 	"civicbus/codecs"
 	"civicbus/internal/flaw"
+	"civicbus/internal/kafka"
 	"civicbus/internal/verdict"
 	"civicbus/topology"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// attempt is what became of one permit: a record, or why there is none.
+// attempt is what became of one permit: a delivery, or why there is none.
 type attempt struct {
-	record *kgo.Record
-	reason string // one of the undeliverable reasons; empty: the record can be written
+	output kafka.Output
+	reason string // one of the undeliverable reasons; empty: it can be written
 }
 
 // carryOut writes the deliveries of all permits, and returns the verdicts as they go on record. A delivery that cannot be
@@ -29,8 +29,7 @@ type attempt struct {
 // The error is a codecs.Malformed body, found where it was cut. Nothing is written then: each delivery is made before the
 // first is written, so that an event is delivered to all who may have it or is one dead letter.
 func (w *work) carryOut(lifeEvent string) ([]codecs.VerdictItem, error) {
-	w.items, w.attempts, w.headers, w.text = w.items[:0], w.attempts[:0], w.headers[:0], w.text[:0]
-	w.records = slices.Grow(w.records[:0], len(w.verdicts)) // they are pointed at
+	w.items, w.attempts, w.text = w.items[:0], w.attempts[:0], w.text[:0]
 	e := &w.record.Envelope
 	w.cut.Begin(&w.seen)
 	for i := range w.verdicts {
@@ -48,11 +47,12 @@ func (w *work) carryOut(lifeEvent string) ([]codecs.VerdictItem, error) {
 		}
 		w.items, w.attempts = append(w.items, item), append(w.attempts, a)
 	}
-	for i, a := range w.attempts {
+	for i := range w.attempts {
+		a := &w.attempts[i]
 		switch item := &w.items[i]; {
 		case !item.Permit:
 		case a.reason == "":
-			w.g.env.Emit(w.record.Ctx, a.record)
+			w.g.env.Deliver(w.record.Ctx, &a.output)
 		default:
 			item.Permit, item.Reason, item.DeliveryID, item.FieldSet = false, a.reason, "", 0
 			w.record.Bury(a.reason, details[a.reason], item.Subscription)
@@ -80,29 +80,65 @@ func (w *work) attempt(v *verdict.Verdict, id []byte, lifeEvent string) (attempt
 	if !ok {
 		return attempt{reason: UndeliverableSchema}, nil
 	}
-	rec, err := w.delivery(v, id, lifeEvent, to)
+	out, err := w.delivery(v, id, lifeEvent, to)
 	if err != nil {
 		return attempt{}, err
 	}
-	return attempt{record: rec, reason: w.g.env.Refused(rec.Topic, w.size+len(rec.Key)+len(rec.Value))}, nil
+	const batch = 128 // about what a batch takes beside its records: Kafka's limit counts the batch
+	return attempt{output: out, reason: w.g.env.Refused(out.Topic, batch+len(out.Key)+len(out.Value)+len(out.Headers))}, nil
 }
 
 // route is how deliveries of the record's type and schema go to a subscription; false while its projected schema is not registered.
-func (w *work) route(sub *codecs.Subscription) (route, bool) {
+func (w *work) route(sub *codecs.Subscription) (*route, bool) {
+	e := &w.record.Envelope
 	key := routeKey{sub, w.record.Type, w.record.Schema}
-	if to, ok := w.routes[key]; ok {
-		return to, true
-	}
-	target, ok := w.snap.Target(sub.Subscriber, w.record.Envelope.Type, w.record.Schema)
+	to, ok := w.routes[key]
 	if !ok {
-		return route{}, false
+		target, ok := w.snap.Target(sub.Subscriber, e.Type, w.record.Schema)
+		if !ok {
+			return nil, false
+		}
+		to = &route{topic: topology.SubscriberTopicName(sub.Subscriber), pair: w.g.env.Keys.For(sub.Subscriber)}
+		if to.projection, to.schema = w.g.env.Projection(target); to.projection == nil {
+			return nil, false
+		}
+		w.routes[key] = to
 	}
-	to := route{topic: topology.SubscriberTopicName(sub.Subscriber), pair: w.g.env.Keys.For(sub.Subscriber)}
-	if to.projection, to.schema = w.g.env.Projection(target); to.projection == nil {
-		return route{}, false
+	if to.headers == nil || to.source != e.Source || to.role != e.Role || to.dataSchema != e.DataSchema {
+		to.encode(e, sub)
 	}
-	w.routes[key] = to
 	return to, true
+}
+
+// encode makes the headers that are the same for each event of a source, role and data schema.
+func (to *route) encode(e *codecs.Envelope, sub *codecs.Subscription) {
+	to.source, to.role, to.dataSchema = strings.Clone(e.Source), strings.Clone(e.Role), strings.Clone(e.DataSchema)
+	h := headers{text: to.headers[:0]}
+	h.add(codecs.HeaderSpecVersion, []byte("1.0"))
+	h.add(codecs.HeaderSource, []byte(e.Source))
+	h.add(codecs.HeaderType, []byte(e.Type))
+	h.add(codecs.HeaderSubjectRole, []byte(e.Role))
+	if i := strings.LastIndexByte(e.DataSchema, '/'); i >= 0 { // the source's, with the id of the projected schema in place of its own
+		h.add(codecs.HeaderDataSchema, strconv.AppendInt([]byte(e.DataSchema[:i+1]), int64(to.schema), 10))
+	}
+	h.add(codecs.HeaderContentType, []byte(codecs.ContentTypeAvro))
+	h.add(codecs.HeaderSubscription, []byte(sub.ID))
+	h.add(codecs.HeaderPurpose, []byte(sub.Purpose))
+	h.add(codecs.HeaderLegalBasis, []byte(sub.Basis))
+	to.headers, to.count = h.text, h.n
+}
+
+// headers are encoded one behind the other; one without a value is left out.
+type headers struct {
+	text []byte
+	n    int
+}
+
+func (h *headers) add(name string, value []byte) {
+	if len(value) > 0 {
+		h.text = kafka.AppendHeader(h.text, name, value)
+		h.n++
+	}
 }
 
 var details = map[string]string{
@@ -112,15 +148,15 @@ var details = map[string]string{
 	UndeliverableSchema: "there is no registered projected schema for the subscription",
 }
 
-// delivery is the record: CloudEvents in binary mode, the body under the subscriber's projected schema. The headers that are
-// the event's own share its bytes, all else stands in the one buffer of the work.
-func (w *work) delivery(v *verdict.Verdict, id []byte, lifeEvent string, to route) (*kgo.Record, error) {
+// delivery is the record: CloudEvents in binary mode, the body under the subscriber's projected schema. Everything in it stands in
+// the one buffer of the work.
+func (w *work) delivery(v *verdict.Verdict, id []byte, lifeEvent string, to *route) (kafka.Output, error) {
 	r, e := &w.record, &w.record.Envelope
 	at := len(w.text)
 	var withheld *verdict.Withheld
 	var err error
 	if w.text, withheld, err = w.cut.Project(codecs.AppendWire(w.text, to.schema), v, to.projection); err != nil {
-		return nil, err
+		return kafka.Output{}, err
 	}
 	value := w.since(at)
 	if flaw.Planted(flaw.BodyWhole) {
@@ -128,62 +164,35 @@ func (w *work) delivery(v *verdict.Verdict, id []byte, lifeEvent string, to rout
 	}
 	at = len(w.text)
 	if w.text, err = to.pair.AppendSeal(w.text, e.Subject); err != nil {
-		return nil, codecs.Malformed{What: codecs.HeaderSubject, Err: err}
+		return kafka.Output{}, codecs.Malformed{What: codecs.HeaderSubject, Err: err}
 	}
 	subject := w.since(at)
-	first := len(w.headers)
-	w.size = 128
-	w.share(codecs.HeaderSpecVersion, specVersion)
-	w.share(codecs.HeaderID, id)
-	w.share(codecs.HeaderSource, octets(e.Source))
-	w.share(codecs.HeaderType, octets(e.Type))
-	w.share(codecs.HeaderTime, octets(e.Time))
-	w.share(codecs.HeaderSubject, subject)
-	w.share(codecs.HeaderSubjectRole, octets(e.Role))
-	if i := strings.LastIndexByte(e.DataSchema, '/'); i >= 0 { // the source's, with the id of the projected schema in place of its own
-		at = len(w.text)
-		w.text = strconv.AppendInt(append(w.text, e.DataSchema[:i+1]...), int64(to.schema), 10)
-		w.share(codecs.HeaderDataSchema, w.since(at))
-	}
-	w.share(codecs.HeaderContentType, contentType)
 	at = len(w.text)
 	w.text = to.pair.AppendSealID(w.text, lifeEvent)
-	w.share(codecs.HeaderCorrelation, w.since(at))
-	w.share(codecs.HeaderSubscription, octets(v.Sub.ID))
-	w.share(codecs.HeaderPurpose, octets(v.Sub.Purpose))
-	w.share(codecs.HeaderLegalBasis, octets(v.Basis))
-	w.share(codecs.HeaderReference, octets(v.Reference))
+	correlation := w.since(at)
+	at = len(w.text)
+	h := headers{append(w.text, to.headers...), to.count}
+	h.add(codecs.HeaderID, id)
+	h.add(codecs.HeaderTime, octets(e.Time))
+	h.add(codecs.HeaderSubject, subject)
+	h.add(codecs.HeaderCorrelation, correlation)
+	h.add(codecs.HeaderReference, octets(v.Reference))
 	if withheld != nil {
-		w.share(codecs.HeaderWithheld, withheld.Text)
+		h.add(codecs.HeaderWithheld, withheld.Text)
 	}
 	if e.Redriven {
-		w.share(codecs.HeaderRedriven, redriven)
+		h.add(codecs.HeaderRedriven, []byte("true"))
 	}
-	w.records = append(w.records, kgo.Record{Topic: to.topic, Key: subject, Value: value,
-		Headers: w.headers[first:len(w.headers):len(w.headers)]})
-	rec := &w.records[len(w.records)-1]
+	w.text = h.text
+	out := kafka.Output{Topic: to.topic, Key: subject, Value: value, Headers: w.since(at), Count: h.n}
 	if v.Sub.Delivery.Kind == "webhook" {
-		rec.Topic, rec.Key = topology.WebhookDeliveries.Name, octets(e.Subject)
+		out.Topic, out.Key = topology.WebhookDeliveries.Name, octets(e.Subject)
 	}
-	return rec, nil
+	return out, nil
 }
-
-var (
-	specVersion = []byte("1.0")
-	contentType = []byte(codecs.ContentTypeAvro)
-	redriven    = []byte("true")
-)
 
 // since is what was appended to the buffer after from; where the buffer grows, it stays as it is.
 func (w *work) since(from int) []byte { return w.text[from:len(w.text):len(w.text)] }
-
-// share adds a header to the record that is being made, without copying its value; one without a value is left out.
-func (w *work) share(name string, value []byte) {
-	if len(value) > 0 {
-		w.size += len(name) + len(value) + 8
-		w.headers = append(w.headers, kgo.RecordHeader{Key: name, Value: value})
-	}
-}
 
 // text is a text over the same memory, and octets are its bytes: neither is written again.
 func text(b []byte) string   { return unsafe.String(unsafe.SliceData(b), len(b)) }

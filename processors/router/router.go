@@ -11,13 +11,13 @@ import (
 	"sync"
 
 	"civicbus/codecs"
+	"civicbus/internal/kafka"
 	"civicbus/internal/pseudonym"
 	"civicbus/internal/verdict"
 	"civicbus/processors/event"
 	"civicbus/topology"
 
 	"github.com/lovoo/goka"
-	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 const kind = "router"
@@ -32,6 +32,8 @@ type Env struct {
 	// Joined is the row of a joined table for a key of the partition that the callback was called for; an error says that it is
 	// not known (any more). nil: goka's Join, whatever the key.
 	Joined func(ctx goka.Context, table, key string) ([]byte, error)
+	// Deliver is Emit for deliveries, whose headers are encoded; nil: Emit.
+	Deliver func(ctx goka.Context, o *kafka.Output)
 	// Projection is the projected schema for a target and the id under which it is registered; nil when it is not. Never
 	// the network.
 	Projection func(t verdict.Target) (p *codecs.Projection, id int32)
@@ -69,6 +71,9 @@ func New(env Env) *Group {
 			row, _ := ctx.Join(goka.Table(table)).([]byte)
 			return row, nil
 		}
+	}
+	if env.Deliver == nil {
+		env.Deliver = func(ctx goka.Context, o *kafka.Output) { env.Emit(ctx, o.Record()) }
 	}
 	g := &Group{env: env}
 	g.works.New = func() any { return newWork(g) }
@@ -112,15 +117,12 @@ type work struct {
 	verdicts []verdict.Verdict
 	items    []codecs.VerdictItem
 	attempts []attempt
-	records  []kgo.Record
-	headers  []kgo.RecordHeader // of all records
-	text     []byte             // values, keys and headers of all records, and ids
-	size     int                // about what the record in the making takes in a batch of its own, which is what Kafka limits, without key and value
+	text     []byte // values, keys and headers of all deliveries, and ids
 	attr     func(name string) (string, bool)
 
 	cut    verdict.Cutting
 	snap   *verdict.Snapshot
-	routes map[routeKey]route // under snap
+	routes map[routeKey]*route // under snap
 }
 
 // routeKey names what deliveries of one type and writer schema to one subscription have in common, and route is that.
@@ -135,10 +137,14 @@ type route struct {
 	schema     int32 // id of the projected schema
 	topic      string
 	pair       *pseudonym.Pairwise
+
+	source, role, dataSchema string // of the events that headers are for
+	headers                  []byte // those that do not change from event to event, encoded
+	count                    int    // of them
 }
 
 func newWork(g *Group) *work {
-	w := &work{g: g, routes: map[routeKey]route{}}
+	w := &work{g: g, routes: map[routeKey]*route{}}
 	w.attr = w.attribute
 	return w
 }

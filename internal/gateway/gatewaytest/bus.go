@@ -261,10 +261,17 @@ func (b *Bus) Publish(events ...[]byte) {
 		b.Must(err)
 		inputs = append(inputs, in)
 	}
-	for i, a := range b.Publisher.Publish(context.Background(), Source, inputs) {
-		if a.Status != admission.Accepted {
-			b.T.Fatalf("event %d: %s %v %v", i, a.Status, a.Faults, a.Err)
+	for begun := time.Now(); len(inputs) > 0; {
+		var again []*admission.Input // what is out of reach for a moment is published again, as a source does
+		for i, a := range b.Publisher.Publish(context.Background(), Source, inputs) {
+			switch {
+			case a.Status == admission.Unavailable && time.Since(begun) < within:
+				again = append(again, inputs[i])
+			case a.Status != admission.Accepted:
+				b.T.Fatalf("event %d: %s %v %v", i, a.Status, a.Faults, a.Err)
+			}
 		}
+		inputs = again
 	}
 }
 

@@ -146,7 +146,7 @@ func (p *puller) next(ctx context.Context) ([]event, string) {
 	for ctx.Err() == nil {
 		res := p.h.ask(ctx, http.MethodGet, address, p.token)
 		text, err := io.ReadAll(res.Body)
-		res.Body.Close()
+		_ = res.Body.Close()
 		if err != nil || res.StatusCode == 0 {
 			continue
 		}
@@ -202,7 +202,7 @@ func (s *sseReader) next(ctx context.Context) ([]event, string) {
 			res := s.h.ask(streaming, http.MethodGet, s.url, s.token, headers...)
 			if res.StatusCode != http.StatusOK {
 				text, _ := io.ReadAll(res.Body)
-				res.Body.Close()
+				_ = res.Body.Close()
 				s.cancel()
 				return nil, problem(string(text))
 			}

@@ -163,6 +163,9 @@ func TestMatchingFollowsAHistory(t *testing.T) {
 						parts = append(parts, fmt.Sprintf(`{"any":[{%q:%s},{"data.child.twin":false}]}`, path, rapid.SampledFrom(literals[i]).Draw(rt, "literal")))
 					}
 				}
+				if len(parts) == 0 { // an empty list is no filter
+					parts = []string{fmt.Sprintf(`{%q:%s}`, fields[0], literals[0][0])}
+				}
 				changes[id] = &codecs.Subscription{ID: id, Subscriber: "kela.fi", EventTypes: []string{birthType}, Purpose: "benefit", Basis: BasisConsent, Status: "active",
 					Role: rapid.SampledFrom([]string{"", "child", "mother"}).Draw(rt, "role"), Filter: `{"all":[` + strings.Join(parts, ",") + `]}`}
 			}

@@ -222,11 +222,6 @@ func (f *following) answered() bool {
 	return !slices.ContainsFunc(f.outcomes, func(o Outcome) bool { return o.Status == Unanswered })
 }
 
-// changed says whether any command was accepted: only then there is something to come into effect.
-func (f *following) changed() bool {
-	return slices.ContainsFunc(f.outcomes, func(o Outcome) bool { return o.Status == Accepted })
-}
-
 // unseen lists the accepted commands whose row was not read yet. Version 0 is that of a row that is not there and was not
 // made: nothing changed.
 func (f *following) unseen() (late []int) {

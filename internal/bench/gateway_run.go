@@ -280,7 +280,7 @@ func (w *gatewayWorld) await(ctx context.Context, t *tally, failed <-chan error,
 // been cut off: it is given the time for that and then sees how the connection ended.
 func (w *gatewayWorld) read(ctx context.Context, i int, token string, t *tally, connected chan<- struct{}) error {
 	address := strings.Replace(w.base, "http", "ws", 1) + "/api/subscriptions/" + gatewaySubscription(i) + "/websocket?from=now"
-	conn, _, err := websocket.Dial(ctx, address, &websocket.DialOptions{Subprotocols: []string{"cloudevents.json"}, HTTPHeader: http.Header{"Authorization": {"Bearer " + token}}})
+	conn, _, err := websocket.Dial(ctx, address, &websocket.DialOptions{Subprotocols: []string{"cloudevents.json"}, HTTPHeader: http.Header{"Authorization": {"Bearer " + token}}}) //nolint:bodyclose // the library has closed it
 	if err != nil {
 		return err
 	}

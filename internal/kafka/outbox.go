@@ -116,9 +116,9 @@ func (p *outPart) add(r *Output, at int64, shut *atomic.Bool) bool {
 	return true
 }
 
-// copied is an output that shares no memory with r.
-func (r *Output) copied() Output {
-	return Output{strings.Clone(r.Topic), slices.Clone(r.Key), slices.Clone(r.Value), slices.Clone(r.Headers), r.Count}
+// copied is an output that shares no memory with o.
+func (o *Output) copied() Output {
+	return Output{strings.Clone(o.Topic), slices.Clone(o.Key), slices.Clone(o.Value), slices.Clone(o.Headers), o.Count}
 }
 
 // place puts what waits for it into the topic's n partitions, now that their number is known.

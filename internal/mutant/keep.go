@@ -90,10 +90,10 @@ func measured(f *testing.F) {
 // write adds an input in the form of Go's fuzzing, under a name that its bytes give.
 func write(tb testing.TB, dir string, input []byte) {
 	tb.Helper()
-	err := os.MkdirAll(dir, 0o750)
+	err := os.MkdirAll(dir, 0o750) //nolint:gosec // a folder of the test's own
 	if err == nil {
 		name := fmt.Sprintf("%x", sha256.Sum256(input))[:16]
-		err = os.WriteFile(filepath.Join(dir, name), fmt.Appendf(nil, "go test fuzz v1\n[]byte(%q)\n", input), 0o600)
+		err = os.WriteFile(filepath.Join(dir, name), fmt.Appendf(nil, "go test fuzz v1\n[]byte(%q)\n", input), 0o600) //nolint:gosec // as above
 	}
 	if err != nil {
 		tb.Fatal(err)

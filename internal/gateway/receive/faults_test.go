@@ -112,11 +112,11 @@ func (h *house) crossings(t *testing.T) {
 			}{{all[j].base + "/events", 404}, {all[j].base + "/events?cursor=" + all[j].cursor, 404}, {all[j].base + "/sse", 404}, {all[j].base + "/events/" + all[j].cursor, 404},
 				{all[i].base + "/events?cursor=" + all[j].cursor, 400}, {all[i].base + "/sse?cursor=" + all[j].cursor, 400}, {all[i].base + "/events/" + all[j].cursor, 404}} {
 				requests++
-				if res, text := h.get(c.address, all[i].token); res.StatusCode != c.status || strings.Contains(text, "cross-") {
+				if res, text := h.get(c.address, all[i].token); res.StatusCode != c.status || strings.Contains(text, "cross-") { //nolint:bodyclose // get has closed it
 					t.Fatalf("%d reads of %d: %d %s", i, j, res.StatusCode, text)
 				}
 			}
-			if conn, res, err := h.dial(t.Context(), all[j].base+"/websocket", all[i].token); err == nil || res.StatusCode != 404 {
+			if conn, res, err := h.dial(t.Context(), all[j].base+"/websocket", all[i].token); err == nil || res.StatusCode != http.StatusNotFound { //nolint:bodyclose // the library has closed it
 				if conn != nil {
 					_ = conn.CloseNow()
 				}
@@ -345,7 +345,7 @@ func (h *house) stuck(t *testing.T) {
 		_, err = fmt.Fprintf(conn, "GET /api/subscriptions/%s/sse HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n\r\n", sub, token)
 		h.Must(err)
 	}
-	slow, _, err := other.dial(t.Context(), subscriptionURL(other, sub)+"/websocket?from=oldest", token) // reads nothing, acknowledges nothing
+	slow, _, err := other.dial(t.Context(), subscriptionURL(other, sub)+"/websocket?from=oldest", token) //nolint:bodyclose // reads nothing, acknowledges nothing
 	h.Must(err)
 	for _, way := range ways {
 		r := other.reader(way, sub, token)

@@ -94,17 +94,17 @@ func (h *house) thin(t *testing.T) {
 	}
 	var streets []string
 	for id, ref := range refs {
-		res, text := h.get(h.url+ref, token)
+		res, text := h.get(h.url+ref, token) //nolint:bodyclose // get has read it, dial has closed it
 		if res.StatusCode != http.StatusOK || res.Header.Get("Ce-Id") != id || res.Header.Get("Content-Type") != "application/json" {
 			t.Fatalf("%d %v %s", res.StatusCode, res.Header, text)
 		}
 		streets = append(streets, parse(t, `{"data":`+text+`}`).Data.Street)
 		for _, other := range []string{own(gatewaytest.Subscriber(0)), gatewaytest.PersonToken(1, later)} {
-			if res, _ := h.get(h.url+ref, other); res.StatusCode == 200 {
+			if res, _ := h.get(h.url+ref, other); res.StatusCode == http.StatusOK { //nolint:bodyclose // get has read it, dial has closed it
 				t.Error("given to another")
 			}
 		}
-		if res, text := h.get(h.url+strings.Replace(ref, "sub-thin", gatewaytest.Subscription(1), 1), token); res.StatusCode != 404 {
+		if res, text := h.get(h.url+strings.Replace(ref, "sub-thin", gatewaytest.Subscription(1), 1), token); res.StatusCode != http.StatusNotFound { //nolint:bodyclose // get has read it, dial has closed it
 			t.Errorf("by another subscription: %d %s", res.StatusCode, text)
 		}
 	}
@@ -119,7 +119,7 @@ func (h *house) thin(t *testing.T) {
 	h.Consent(gatewaytest.Withdraw(1, gatewaytest.Subscriber(1)), gatewaytest.Grant(9, gatewaytest.Subscriber(1), gatewaytest.Scope))
 	h.Publish(moves("kept", 9, 1)...)
 	for _, ref := range refs {
-		if res, text := h.get(h.url+ref, token); res.StatusCode != 403 || problem(text) != "not_permitted" || !strings.Contains(text, "grant_withdrawn") || strings.Contains(text, "thin-") {
+		if res, text := h.get(h.url+ref, token); res.StatusCode != http.StatusForbidden || problem(text) != "not_permitted" || !strings.Contains(text, "grant_withdrawn") || strings.Contains(text, "thin-") { //nolint:bodyclose // get has read it, dial has closed it
 			t.Errorf("withdrawn: %d %s", res.StatusCode, text)
 		}
 	}
@@ -377,7 +377,7 @@ func (h *house) refusals(t *testing.T) {
 		if name, value, ok := strings.Cut(c.headers, "="); ok {
 			headers = []string{name, value}
 		}
-		res, text := h.get(base+c.path, c.token, headers...)
+		res, text := h.get(base+c.path, c.token, headers...) //nolint:bodyclose // get has read it, dial has closed it
 		if res.StatusCode != c.status || problem(text) != c.code {
 			t.Errorf("%.40s: %d %s, want %d %s", c.path, res.StatusCode, problem(text), c.status, c.code)
 		}
@@ -386,7 +386,7 @@ func (h *house) refusals(t *testing.T) {
 		}
 	}
 	for origin, want := range map[string]int{"https://evil.test": 403, "null": 403, "https://[": 403, h.url: 101} {
-		conn, res, err := h.dial(t.Context(), base+"/websocket", token, "Origin", origin)
+		conn, res, err := h.dial(t.Context(), base+"/websocket", token, "Origin", origin) //nolint:bodyclose // get has read it, dial has closed it
 		if res.StatusCode != want {
 			t.Errorf("%s: %d %v", origin, res.StatusCode, err)
 		}
@@ -394,7 +394,7 @@ func (h *house) refusals(t *testing.T) {
 			_ = conn.CloseNow()
 		}
 	}
-	_, res, err := websocket.Dial(t.Context(), strings.Replace(base, "http", "ws", 1)+"/websocket", &websocket.DialOptions{Subprotocols: []string{"cloudevents.avro"},
+	_, res, err := websocket.Dial(t.Context(), strings.Replace(base, "http", "ws", 1)+"/websocket", &websocket.DialOptions{Subprotocols: []string{"cloudevents.avro"}, //nolint:bodyclose // get has read it, dial has closed it
 		HTTPHeader: http.Header{"Authorization": {"Bearer " + token}}})
 	if err == nil || res.StatusCode != http.StatusBadRequest {
 		t.Errorf("another sub-protocol: %d", res.StatusCode)
@@ -420,12 +420,12 @@ func (h *house) acknowledgements(t *testing.T) {
 			n++
 		}
 	}
-	conn, _, err := h.dial(t.Context(), address, token)
+	conn, _, err := h.dial(t.Context(), address, token) //nolint:bodyclose // get has read it, dial has closed it
 	h.Must(err)
 	if n, reason := read(conn); n != 4 || reason != "slow_reader" {
 		t.Errorf("without acknowledgements: %d, then %q", n, reason)
 	}
-	conn, _, err = h.dial(t.Context(), address+"&ack=auto", token)
+	conn, _, err = h.dial(t.Context(), address+"&ack=auto", token) //nolint:bodyclose // get has read it, dial has closed it
 	h.Must(err)
 	for range 20 {
 		if _, _, err := conn.Read(t.Context()); err != nil {
@@ -435,7 +435,7 @@ func (h *house) acknowledgements(t *testing.T) {
 	_ = conn.CloseNow()
 	for name, message := range map[string]string{"no JSON": "x", "another event": `{"specversion":"1.0","type":"other"}`, "of what was never sent": string(ackOf("x")),
 		"large": `{"specversion":"1.0","type":"` + strings.Repeat("x", 5000) + `"}`, "deep": strings.Repeat("[", 4000)} {
-		conn, _, err := h.dial(t.Context(), address, token)
+		conn, _, err := h.dial(t.Context(), address, token) //nolint:bodyclose // get has read it, dial has closed it
 		h.Must(err)
 		h.Must(conn.Write(t.Context(), websocket.MessageText, []byte(message)))
 		if _, reason := read(conn); reason != "message_refused" && name != "large" {

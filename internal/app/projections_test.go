@@ -29,11 +29,11 @@ func TestProjectionsAreRegisteredBeforeTheyAreNeeded(t *testing.T) {
 		ctx, cancel := until(t)
 		w := eventtest.New(t)
 		p := newProjections(ctx, w.Registry, silent)
-		if p.settled(w.Snapshot, eventtest.Birth, w.Schema) {
-			t.Fatal("settled before anything is registered")
-		}
 		if got, _ := p.at(t, w, eventtest.Kela); got != nil {
 			t.Fatal("found before it is registered")
+		}
+		if p.settled(w.Snapshot, eventtest.Birth, w.Schema) {
+			t.Fatal("settled before anything is registered")
 		}
 		synctest.Wait()
 		if first, again := p.settled(w.Snapshot, eventtest.Birth, w.Schema), p.settled(w.Snapshot, eventtest.Birth, w.Schema); !first || !again {

@@ -194,45 +194,17 @@ func (w *gatewayWorld) load(ctx context.Context) error {
 			Filter: fmt.Sprintf(`{"data.group":%q}`, gatewayGroup(i/gatewayMatching)), Purpose: purpose, Basis: "public_task", Delivery: codecs.Delivery{Kind: "kafka"}})
 	}
 	by := admin.By{Actor: "operator:bench"}
-	for _, make := range []func() ([]admin.Request, error){
-		func() ([]admin.Request, error) { return w.operator.PutOrganisations(ctx, by, organisations...) },
-		func() ([]admin.Request, error) { return w.operator.PutEventTypes(ctx, by, et) },
-		func() ([]admin.Request, error) { return w.operator.PutSubscriptions(ctx, by, subscriptions...) },
-	} {
-		requests, err := make()
-		if err != nil {
-			return err
-		}
-		outcomes, err := w.operator.Send(ctx, requests, admin.Wait{})
-		if err != nil {
-			return err
-		}
-		for _, o := range outcomes {
-			if !o.InEffect {
-				return fmt.Errorf("%s: %s %s %v", o.About, o.Status, o.Reason, o.Faults)
-			}
-		}
+	with := func(requests []admin.Request, err error) error { return put(ctx, w.operator, requests, err) }
+	if err := with(w.operator.PutOrganisations(ctx, by, organisations...)); err != nil {
+		return err
 	}
-	for {
-		rows, err := admin.Subscriptions.All(ctx, w.operator)
-		if err != nil {
-			return err
-		}
-		waiting := 0
-		for _, row := range rows {
-			if row.Status != "active" {
-				waiting++
-			}
-		}
-		if waiting == 0 {
-			return nil
-		}
-		select {
-		case <-time.After(100 * time.Millisecond):
-		case <-ctx.Done():
-			return ctx.Err()
-		}
+	if err := with(w.operator.PutEventTypes(ctx, by, et)); err != nil {
+		return err
 	}
+	if err := with(w.operator.PutSubscriptions(ctx, by, subscriptions...)); err != nil {
+		return err
+	}
+	return allActive(ctx, w.operator)
 }
 
 func gatewaySubscription(i int) string { return fmt.Sprintf("reader-%04d", i) }

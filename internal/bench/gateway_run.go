@@ -145,7 +145,7 @@ func (w *gatewayWorld) post(ctx context.Context, token, media, body string, even
 // counts. The stuck ones are given time until they are cut off.
 func (w *gatewayWorld) reading(ctx context.Context, c Config, g *GatewayRun) error {
 	for _, group := range []string{topology.Profile.Name, topology.Router.Name} { // what was published before is on its topics
-		if err := w.caughtUp(ctx, group); err != nil {
+		if err := caughtUp(ctx, w.operator, group, askEach); err != nil {
 			return err
 		}
 	}
@@ -230,28 +230,6 @@ func (w *gatewayWorld) reading(ctx context.Context, c Config, g *GatewayRun) err
 			return ctx.Err()
 		}
 		time.Sleep(100 * time.Millisecond)
-	}
-}
-
-// caughtUp waits until a group has handled all that is on its inputs.
-func (w *gatewayWorld) caughtUp(ctx context.Context, group string) error {
-	for {
-		lags, err := w.operator.Lag(ctx, group)
-		if err != nil {
-			return err
-		}
-		waiting := int64(0)
-		for _, l := range lags {
-			waiting += l.Records
-		}
-		if waiting == 0 {
-			return nil
-		}
-		select {
-		case <-time.After(100 * time.Millisecond):
-		case <-ctx.Done():
-			return ctx.Err()
-		}
 	}
 }
 

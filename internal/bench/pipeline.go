@@ -67,7 +67,10 @@ func pipeline(ctx context.Context, c Config) (Result, error) {
 		return nil
 	}
 	group := func(name string) func() error {
-		return func() error { return w.running(ctx, []string{name}, func() error { return w.caughtUp(ctx, name) }) }
+		return func() error {
+			// Asked seldom: what asking costs is in the figure.
+			return w.running(ctx, []string{name}, func() error { return caughtUp(ctx, w.operator, name, 2*askEach) })
+		}
 	}
 	r := rand.New(rand.NewPCG(1, 1))
 	err = errors.Join(
@@ -129,26 +132,6 @@ func (w *soakWorld) grantAll(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// caughtUp waits until a group has committed all that is on its inputs. Asking costs this process a little; it is asked seldom.
-func (w *soakWorld) caughtUp(ctx context.Context, group string) error {
-	for {
-		if !wait(ctx, 200*time.Millisecond) {
-			return ctx.Err()
-		}
-		lags, err := w.operator.Lag(ctx, group)
-		if err != nil {
-			return err
-		}
-		left := int64(0)
-		for _, l := range lags {
-			left += l.Records
-		}
-		if left == 0 {
-			return nil
-		}
-	}
 }
 
 // readAll reads so many deliveries, as one subscriber of everything would.

@@ -378,15 +378,3 @@ func (s *soaking) diagnose(ctx context.Context) error {
 	}
 	return nil
 }
-
-// wait waits, and is false when the context has ended.
-func wait(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}

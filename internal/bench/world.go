@@ -8,7 +8,6 @@ import (
 	"io"
 	"log/slog"
 	"strconv"
-	"time"
 
 	"civicbus/codecs"
 	"civicbus/internal/admin"
@@ -171,25 +170,14 @@ func (w *world) load(ctx context.Context, operator *admin.Client, say func(strin
 		}
 	}
 	by := admin.By{Actor: "operator:bench"}
-	send := func(requests []admin.Request, err error) error {
-		if err != nil {
-			return err
-		}
-		outcomes, err := operator.Send(ctx, requests, admin.Wait{})
-		for _, o := range outcomes {
-			if err == nil && !o.InEffect {
-				err = fmt.Errorf("%s: %s %s %v", o.About, o.Status, o.Reason, o.Faults)
-			}
-		}
+	with := func(requests []admin.Request, err error) error { return put(ctx, operator, requests, err) }
+	if err := with(operator.PutEventTypes(ctx, by, types_...)); err != nil {
 		return err
 	}
-	if err := send(operator.PutEventTypes(ctx, by, types_...)); err != nil {
+	if err := with(operator.PutOrganisations(ctx, by, orgs...)); err != nil {
 		return err
 	}
-	if err := send(operator.PutOrganisations(ctx, by, orgs...)); err != nil {
-		return err
-	}
-	if err := send(operator.PutSubscriptions(ctx, by, subs...)); err != nil {
+	if err := with(operator.PutSubscriptions(ctx, by, subs...)); err != nil {
 		return err
 	}
 	say(fmt.Sprintf("%d subscriptions of %d subscribers in effect", len(subs), subscribers))
@@ -197,26 +185,7 @@ func (w *world) load(ctx context.Context, operator *admin.Client, say func(strin
 		return err
 	}
 	say(fmt.Sprintf("%d grants in effect", subjects*2*matching))
-	for {
-		rows, err := admin.Subscriptions.All(ctx, operator)
-		if err != nil {
-			return err
-		}
-		waiting := 0
-		for _, r := range rows {
-			if r.Status != "active" {
-				waiting++
-			}
-		}
-		if waiting == 0 {
-			return nil
-		}
-		select {
-		case <-time.After(100 * time.Millisecond):
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
+	return allActive(ctx, operator)
 }
 
 // grants commands ten grants for each subject, to the ten subscribers of its municipality, and waits until they are kept.
@@ -236,32 +205,10 @@ func (w *world) grants(ctx context.Context, operator *admin.Client) error {
 	if err := w.client.Flush(ctx); err != nil {
 		return err
 	}
-	return w.until(ctx, operator, topology.Consent.Name)
+	return caughtUp(ctx, operator, topology.Consent.Name, askEach)
 }
 
 func (w *world) subject(i int) string { return w.keys.Subject("bench", strconv.Itoa(i)) }
-
-// until waits until a group has handled all that is on its inputs.
-func (w *world) until(ctx context.Context, operator *admin.Client, group string) error {
-	for {
-		lags, err := operator.Lag(ctx, group)
-		if err != nil {
-			return err
-		}
-		waiting := int64(0)
-		for _, l := range lags {
-			waiting += l.Records
-		}
-		if waiting == 0 {
-			return nil
-		}
-		select {
-		case <-time.After(100 * time.Millisecond):
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-}
 
 // events makes n stamped events as the profile group would publish them.
 func (w *world) events(n, from int) ([]*kgo.Record, error) {

@@ -4,8 +4,8 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/hkdf"
-	"crypto/hmac"
 	"crypto/sha256"
+	"crypto/subtle"
 	"encoding/hex"
 	"strings"
 	"sync"
@@ -111,30 +111,59 @@ func (p *Pairwise) OpenID(text string) (lifeEventID string, err error) {
 type sealer struct {
 	prefix string
 	block  cipher.Block
+	mac    cmac
 	works  sync.Pool // of *work
 }
 
 // work is the scratch space of one call; behind interfaces the compiler would put it on the heap each time.
 type work struct {
-	mac *mac
 	raw [sealedBytes]byte
+	sum [aes.BlockSize]byte
 	in  [sealedSize]byte
 }
 
 func newSealer(secret []byte, prefix, info string) *sealer {
-	// 32 bytes for AES-256, 32 for the check: far below HKDF's limit of 255 hashes, the one error that Key knows
-	// outside FIPS mode, where a secret below 14 bytes is refused too.
+	// 32 bytes for each of two AES-256: far below HKDF's limit of 255 hashes, the one error that Key knows outside FIPS
+	// mode, where a secret below 14 bytes is refused too.
 	keys, err := hkdf.Key(sha256.New, secret, nil, info, 64)
 	if err != nil {
 		panic("pseudonym: derive pairwise keys: " + err.Error())
 	}
-	block, err := aes.NewCipher(keys[:32])
+	s := &sealer{prefix: prefix, block: newBlock(keys[:32]), mac: newCMAC(keys[32:])}
+	s.works.New = func() any { return &work{} }
+	return s
+}
+
+func newBlock(key []byte) cipher.Block {
+	block, err := aes.NewCipher(key)
 	if err != nil {
 		panic("pseudonym: make pairwise cipher: " + err.Error())
 	}
-	s := &sealer{prefix: prefix, block: block}
-	s.works.New = func() any { return &work{mac: newMAC(keys[32:])} }
-	return s
+	return block
+}
+
+// cmac is AES-CMAC (RFC 4493, NIST SP 800-38B) of messages that are exactly one block, as every sealed one is: one block
+// more of AES, at a sixth of an HMAC's cost. The router seals ten times an event.
+type cmac struct {
+	block  cipher.Block
+	subkey [aes.BlockSize]byte // K1 of the RFC
+}
+
+func newCMAC(key []byte) cmac {
+	c := cmac{block: newBlock(key)}
+	l := make([]byte, aes.BlockSize)
+	c.block.Encrypt(l, l)
+	carry := byte(0)
+	for i := len(l) - 1; i >= 0; i-- {
+		c.subkey[i], carry = l[i]<<1|carry, l[i]>>7
+	}
+	c.subkey[len(l)-1] ^= carry * 0x87
+	return c
+}
+
+func (c *cmac) sum(out, message *[aes.BlockSize]byte) {
+	subtle.XORBytes(out[:], message[:], c.subkey[:])
+	c.block.Encrypt(out[:], out[:])
 }
 
 func (s *sealer) seal(out *[sealedSize]byte, raw *[idBytes]byte) {
@@ -142,7 +171,8 @@ func (s *sealer) seal(out *[sealedSize]byte, raw *[idBytes]byte) {
 	defer s.works.Put(w)
 	copy(w.raw[:], raw[:])
 	s.block.Encrypt(w.raw[:idBytes], w.raw[:idBytes])
-	copy(w.raw[idBytes:], w.check())
+	s.mac.sum(&w.sum, (*[idBytes]byte)(w.raw[:]))
+	copy(w.raw[idBytes:], w.sum[:])
 	copy(out[:], s.prefix)
 	text64.Encode(out[len(s.prefix):], w.raw[:])
 }
@@ -155,17 +185,13 @@ func (s *sealer) open(text string) (raw [idBytes]byte, ok bool) {
 	defer s.works.Put(w)
 	copy(w.in[:], text)
 	n, err := text64.Decode(w.raw[:], w.in[len(s.prefix):])
-	if err != nil || n != sealedBytes || !hmac.Equal(w.raw[idBytes:], w.check()) {
+	if err != nil || n != sealedBytes {
+		return raw, false
+	}
+	if s.mac.sum(&w.sum, (*[idBytes]byte)(w.raw[:])); subtle.ConstantTimeCompare(w.raw[idBytes:], w.sum[:checkBytes]) != 1 {
 		return raw, false
 	}
 	s.block.Decrypt(w.raw[:idBytes], w.raw[:idBytes])
 	copy(raw[:], w.raw[:])
 	return raw, true
-}
-
-// check is computed over the ciphertext in raw.
-func (w *work) check() []byte {
-	w.mac.start()
-	w.mac.text = append(w.mac.text, w.raw[:idBytes]...)
-	return w.mac.finish()[:checkBytes]
 }

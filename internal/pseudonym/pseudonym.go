@@ -4,8 +4,8 @@
 //   - Inside the bus a subject is 16 bytes of HMAC-SHA256(bus key, scheme ':' canonical id), written `k1.` and base64url.
 //     The digit is the version of the bus key; changing the key is an offline migration.
 //   - On a subscriber's topic it is one AES block of those 16 bytes under a key derived for that subscriber, and 8 check
-//     bytes, written `p1.` and base64url. Two subscribers cannot link people; the bus alone can reverse it; a foreign or
-//     invented one is refused instead of becoming a phantom.
+//     bytes (AES-CMAC under a second key), written `p1.` and base64url. Two subscribers cannot link people; the bus alone
+//     can reverse it; a foreign or invented one is refused instead of becoming a phantom.
 //   - No error of this package holds any part of an id.
 //
 // The block is a permutation, so pairwise pseudonyms never collide; a cipher mode with a nonce would, but a pseudonym

@@ -4,6 +4,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"strings"
@@ -40,6 +41,25 @@ func TestGolden(t *testing.T) {
 	} {
 		if c.got != c.want {
 			t.Errorf("%s is %q, want %q", c.what, c.got, c.want)
+		}
+	}
+}
+
+// TestCMAC holds it against the published examples of one block: RFC 4493 section 4 (128 bits), NIST SP 800-38B D.3 (256).
+func TestCMAC(t *testing.T) {
+	for key, want := range map[string]string{
+		"2b7e151628aed2a6abf7158809cf4f3c":                                 "070a16b46b4d4144f79bdd9dd04a287c",
+		"603deb1015ca71be2b73aef0857d77811f352c073b6108d72d9810a30914dff4": "28a7023f452e8f82bd4bf28d8c37c35c",
+	} {
+		k, err := hex.DecodeString(key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out, message [16]byte
+		hex.Decode(message[:], []byte("6bc1bee22e409f96e93d7e117393172a"))
+		c := newCMAC(k)
+		if c.sum(&out, &message); hex.EncodeToString(out[:]) != want {
+			t.Errorf("%d bits: %x, want %s", 8*len(k), out, want)
 		}
 	}
 }

@@ -30,6 +30,7 @@ var mayImport = map[string][]string{
 	"internal/admission":   {"codecs", "internal/flaw", "internal/pseudonym"}, // pure as verdict, and two ways to Kafka
 	"internal/kafka":       {"internal/flaw", "topology"},
 	"internal/projections": {"codecs", "internal/verdict", "topology"},
+	"internal/tables":      {"codecs", "internal/kafka", "internal/verdict", "topology"},
 	"internal/refdata":     {"codecs"},
 	"internal/audit":       {"codecs", "internal/kafka", "topology"},
 	"internal/config":      {},
@@ -54,7 +55,7 @@ var mayImport = map[string][]string{
 	"cmd":             {"codecs", "examples", "internal", "topology", "schemas"},
 }
 
-var edge = []string{"codecs", "internal/admission", "internal/audit", "internal/flaw", "internal/kafka", "internal/projections", "internal/pseudonym", "internal/refdata", "internal/verdict", "schemas", "topology"}
+var edge = []string{"codecs", "internal/admission", "internal/audit", "internal/flaw", "internal/kafka", "internal/projections", "internal/pseudonym", "internal/refdata", "internal/tables", "internal/verdict", "schemas", "topology"}
 
 // below says whether a package is one of a name's.
 func below(pkg, name string) bool { return pkg == name || strings.HasPrefix(pkg, name+"/") }

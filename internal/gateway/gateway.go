@@ -18,12 +18,12 @@ import (
 	"civicbus/codecs"
 	"civicbus/internal/admission"
 	"civicbus/internal/gateway/commands"
-	"civicbus/internal/gateway/feed"
 	"civicbus/internal/gateway/identity"
 	"civicbus/internal/gateway/web"
 	"civicbus/internal/kafka"
 	"civicbus/internal/projections"
 	"civicbus/internal/pseudonym"
+	"civicbus/internal/tables"
 	"civicbus/topology"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -70,7 +70,7 @@ type Config struct {
 type Gateway struct {
 	cfg       Config
 	api       *web.API
-	world     *feed.World
+	world     *tables.World
 	usage     *kafka.View
 	counted   atomic.Bool // usage was read whole once
 	publisher *admission.Publisher
@@ -114,7 +114,7 @@ func (g *Gateway) make() (err error) {
 	if g.api, err = web.New(web.Config{Authenticator: authenticator, Limit: cfg.Limit, Logger: cfg.Logger, Metrics: cfg.Metrics}); err != nil {
 		return err
 	}
-	if g.world, err = feed.NewWorld(cfg.Connection, cfg.Registry, cfg.Records, cfg.LeaseAge, cfg.Logger); err != nil {
+	if g.world, err = tables.NewWorld(cfg.Connection, cfg.Registry, cfg.Records, cfg.LeaseAge, cfg.Logger); err != nil {
 		return err
 	}
 	if g.usage, err = kafka.NewView(cfg.Connection, cfg.LeaseAge, cfg.Logger, nil, usageTable); err != nil {

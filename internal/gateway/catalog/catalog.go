@@ -13,14 +13,9 @@ import (
 
 	"civicbus/codecs"
 	"civicbus/internal/gateway/web"
+	"civicbus/internal/tables"
 	"civicbus/internal/verdict"
 )
-
-// Tables is what is known of trust, catalog and subscriptions.
-type Tables interface {
-	Wait(ctx context.Context) error // until they are confirmed current
-	Snapshot() *verdict.Snapshot
-}
 
 // Schemas is what is asked of the schema registry.
 type Schemas interface {
@@ -29,7 +24,7 @@ type Schemas interface {
 
 // Config says what the routes stand on. All are required but PublicURL.
 type Config struct {
-	Tables      Tables
+	Tables      tables.Source
 	Schemas     Schemas
 	Brokers     []string
 	RegistryURL string
@@ -51,9 +46,8 @@ type newest struct {
 }
 
 const (
-	heading      = "catalog"
-	tablesWithin = 5 * time.Second
-	newestFor    = 5 * time.Second // as admission takes a schema for the newest
+	heading   = "catalog"
+	newestFor = 5 * time.Second // as admission takes a schema for the newest
 )
 
 // anybody is everyone with a token.
@@ -125,12 +119,11 @@ type receiversAnswer struct {
 }
 
 func (s *server) snapshot(ctx context.Context) (*verdict.Snapshot, error) {
-	ctx, cancel := context.WithTimeout(ctx, tablesWithin)
-	defer cancel()
-	if err := s.cfg.Tables.Wait(ctx); err != nil {
-		return nil, web.Unavailable("the tables are not confirmed current")
+	snap, err := tables.Snapshot(ctx, s.cfg.Tables)
+	if err != nil {
+		return nil, web.Unavailable(err.Error())
 	}
-	return s.cfg.Tables.Snapshot(), nil
+	return snap, nil
 }
 
 func (s *server) row(ctx context.Context, name string) (*codecs.EventType, *verdict.Snapshot, error) {

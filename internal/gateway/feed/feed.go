@@ -22,22 +22,13 @@ import (
 	"civicbus/codecs"
 	"civicbus/internal/kafka"
 	"civicbus/internal/pseudonym"
+	"civicbus/internal/tables"
 	"civicbus/internal/verdict"
 	"civicbus/topology"
 )
 
 // Kind is that of this package's decisions.
 const Kind = "gateway"
-
-// Tables is what is decided on, and since when it is known to be current. Its methods are safe for concurrent use.
-type Tables interface {
-	// Fresh gives the oldest confirmation among the tables' partitions, consents included, and whether it is within the
-	// lease's age. It is taken before anything is read.
-	Fresh() (time.Time, bool)
-	Snapshot() *verdict.Snapshot
-	// Consents is a subject's row: nil when there is none, verdict.Unreadable() when it cannot be decoded.
-	Consents(subject string) *codecs.Consents
-}
 
 // Config says what a feed works with. A field without a default named is required.
 type Config struct {
@@ -47,7 +38,7 @@ type Config struct {
 	Keys       *pseudonym.Keys
 	Secret     []byte // cursors are authenticated by a key derived from it; the bus key, so that all instances have the same
 	Partitions int32  // of every subscriber's topic
-	Tables     Tables
+	Tables     tables.Current
 	Age        time.Duration                         // of the lease
 	DataRef    func(subscription, ref string) string // the address of a thin delivery's data
 	Now        func() time.Time                      // default time.Now
@@ -64,7 +55,7 @@ type Feed struct {
 	shapes  *shapes
 	writers *writers
 	acks    *acks
-	lease   *lease
+	lease   *tables.Lease
 }
 
 // New makes a feed. It reaches for nothing.
@@ -75,7 +66,7 @@ func New(cfg Config) (*Feed, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	f := &Feed{cfg: cfg, lease: newLease(cfg.Tables, cfg.Age), shapes: newShapes(cfg.Registry), writers: newWriters(cfg.Registry)}
+	f := &Feed{cfg: cfg, lease: tables.NewLease(cfg.Tables, cfg.Age), shapes: newShapes(cfg.Registry), writers: newWriters(cfg.Registry)}
 	var err error
 	if f.cursors, err = newCursors(cfg.Secret); err != nil {
 		return nil, err
@@ -159,15 +150,15 @@ func (f *Feed) standing(snap *verdict.Snapshot, subscription string) (*codecs.Su
 // current waits until the tables are confirmed current, no longer than the context or a little while, and gives the
 // confirmation and what is known then.
 func (f *Feed) current(ctx context.Context) (time.Time, *verdict.Snapshot, error) {
-	t, err := f.lease.hold(ctx)
+	t, err := f.lease.Hold(ctx)
+	if errors.Is(err, tables.ErrNotCurrent) {
+		err = ended(NotCurrent, err.Error())
+	}
 	if err != nil {
 		return t, nil, err
 	}
 	return t, f.cfg.Tables.Snapshot(), nil
 }
-
-// holdAtMost bounds how long a call waits for the lease. Under load it is held again within tens of milliseconds.
-const holdAtMost = 2 * time.Second
 
 // Current says whether a decision made on a confirmation may still be used.
 func (f *Feed) Current(confirmed time.Time) bool { return time.Since(confirmed) < f.cfg.Age }

@@ -4,6 +4,7 @@ package gatewaytest
 
 import (
 	"bytes"
+	"civicbus/internal/tables"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -56,7 +57,7 @@ type Bus struct {
 	Records   *codecs.Records
 	Keys      *pseudonym.Keys
 	Publisher *admission.Publisher
-	World     *feed.World
+	World     *tables.World
 	Feed      *feed.Feed
 }
 
@@ -97,10 +98,10 @@ func Start(t testing.TB, subscribers int, change ...func(*app.Config)) *Bus {
 }
 
 // Instance makes what another gateway beside the first stands on.
-func (b *Bus) Instance() (*feed.World, *feed.Feed) {
+func (b *Bus) Instance() (*tables.World, *feed.Feed) {
 	b.T.Helper()
 	log := slog.New(slog.DiscardHandler)
-	w, err := feed.NewWorld(b.Config.Connection, b.Registry, b.Records, b.Config.LeaseAge, log)
+	w, err := tables.NewWorld(b.Config.Connection, b.Registry, b.Records, b.Config.LeaseAge, log)
 	b.Must(err)
 	b.run(w.Run)
 	f, err := feed.New(feed.Config{Connection: b.Config.Connection, Registry: b.Registry, Records: b.Records, Keys: b.Keys, Secret: b.Config.BusKey,

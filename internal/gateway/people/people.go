@@ -22,10 +22,10 @@ import (
 	"civicbus/codecs"
 	"civicbus/internal/audit"
 	"civicbus/internal/gateway/commands"
-	"civicbus/internal/gateway/feed"
 	"civicbus/internal/gateway/web"
 	"civicbus/internal/kafka"
 	"civicbus/internal/pseudonym"
+	"civicbus/internal/tables"
 	"civicbus/internal/verdict"
 )
 
@@ -37,7 +37,7 @@ type Config struct {
 	Keys       *pseudonym.Keys
 	AuditKey   []byte // nil: the history is not served (503)
 	Partitions int32
-	Tables     feed.Tables
+	Tables     tables.Current
 	Commands   commands.Sender
 	PublicURL  string           // how clients reach the gateway; empty: addresses are given without a host
 	Now        func() time.Time // time.Now

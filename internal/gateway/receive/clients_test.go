@@ -2,6 +2,7 @@ package receive_test
 
 import (
 	"bufio"
+	"civicbus/internal/tables"
 	"context"
 	"encoding/json"
 	"errors"
@@ -44,7 +45,7 @@ func open(t *testing.T, b *gatewaytest.Bus, change ...func(*receive.Config)) *ho
 	return &house{b, t, s.URL}
 }
 
-func serve(b *gatewaytest.Bus, tables feed.Tables, f *feed.Feed, change ...func(*receive.Config)) (*web.API, *httptest.Server) {
+func serve(b *gatewaytest.Bus, tables tables.Current, f *feed.Feed, change ...func(*receive.Config)) (*web.API, *httptest.Server) {
 	cfg := receive.Config{Feed: f, Tables: tables, Heartbeat: 100 * time.Millisecond, Logger: slog.New(slog.DiscardHandler)}
 	for _, c := range change {
 		c(&cfg)

@@ -17,6 +17,7 @@ import (
 	"civicbus/internal/gateway/gatewaytest"
 	"civicbus/internal/gateway/receive"
 	"civicbus/internal/refdata"
+	"civicbus/internal/tables"
 	"civicbus/topology"
 
 	ce "github.com/cloudevents/sdk-go/v2/event"
@@ -191,24 +192,24 @@ func (h *house) expired(t *testing.T) {
 
 // leased are tables of which it can be said that they are not confirmed current.
 type leased struct {
-	feed.Tables
+	tables.Current
 	lost atomic.Bool
 }
 
 func (l *leased) Fresh() (time.Time, bool) {
-	t, ok := l.Tables.Fresh()
+	t, ok := l.Current.Fresh()
 	return t, ok && !l.lost.Load()
 }
 
 // held: while the lease is lost nothing is decided: streams stay and say nothing, a pull says to ask again.
 func (h *house) held(t *testing.T) {
 	h = h.of(t)
-	tables := &leased{Tables: h.World}
+	known := &leased{Current: h.World}
 	f, err := feed.New(feed.Config{Connection: h.Config.Connection, Registry: h.Registry, Records: h.Records, Keys: h.Keys, Secret: h.Config.BusKey,
-		Partitions: h.Config.Shape.Partitions, Tables: tables, Age: h.Config.LeaseAge, DataRef: receive.DataRef("")})
+		Partitions: h.Config.Shape.Partitions, Tables: known, Age: h.Config.LeaseAge, DataRef: receive.DataRef("")})
 	h.Must(err)
 	defer f.Close()
-	_, s := serve(h.Bus, tables, f)
+	_, s := serve(h.Bus, known, f)
 	other := &house{h.Bus, t, s.URL}
 	subscriber, sub := gatewaytest.Subscriber(2), gatewaytest.Subscription(2)
 	token := own(subscriber)
@@ -221,7 +222,7 @@ func (h *house) held(t *testing.T) {
 		gather1(t, r, 122)
 		readers[way] = r
 	}
-	tables.lost.Store(true)
+	known.lost.Store(true)
 	h.Eventually("a pull says to ask again, once the last confirmation is too old", func() bool {
 		res, text := other.get(subscriptionURL(other, sub)+"/events", token) //nolint:bodyclose // get has read it
 		return res.StatusCode == http.StatusServiceUnavailable && problem(text) == "unavailable"
@@ -238,7 +239,7 @@ func (h *house) held(t *testing.T) {
 		}
 		cancel()
 	}
-	tables.lost.Store(false)
+	known.lost.Store(false)
 	for way, r := range readers {
 		if events, code := r.next(t.Context()); len(events) != 1 || events[0].Data.Street != "held" {
 			t.Errorf("%s: %v %q", way, events, code)

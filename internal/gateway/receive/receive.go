@@ -22,6 +22,7 @@ import (
 
 	"civicbus/internal/gateway/feed"
 	"civicbus/internal/gateway/web"
+	"civicbus/internal/tables"
 	"civicbus/internal/verdict"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -31,7 +32,7 @@ import (
 // Config says what is served. A field without a default named is required.
 type Config struct {
 	Feed      *feed.Feed
-	Tables    feed.Tables
+	Tables    tables.Current
 	Origins   []string              // of web pages that may open a WebSocket, beside the gateway's own: hosts, * for any part of a name
 	Heartbeat time.Duration         // between signs of life on a stream; 15 s
 	Slow      time.Duration         // how long a reader may let one delivery, or its acknowledgement, wait; 30 s

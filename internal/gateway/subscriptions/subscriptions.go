@@ -20,14 +20,9 @@ import (
 	"civicbus/codecs"
 	"civicbus/internal/gateway/commands"
 	"civicbus/internal/gateway/web"
+	"civicbus/internal/tables"
 	"civicbus/internal/verdict"
 )
-
-// Tables is what is known of trust, catalog and subscriptions.
-type Tables interface {
-	Wait(ctx context.Context) error // until they are confirmed current
-	Snapshot() *verdict.Snapshot
-}
 
 // Schemas is what a dry run needs of the schema registry.
 type Schemas interface {
@@ -36,7 +31,7 @@ type Schemas interface {
 
 // Config says what the routes stand on. All but Now is required.
 type Config struct {
-	Tables    Tables
+	Tables    tables.Source
 	Commands  commands.Sender
 	Schemas   Schemas
 	Delivered func(ctx context.Context, subscription string) (int64, error) // unique deliveries so far
@@ -50,7 +45,6 @@ type server struct {
 }
 
 const (
-	tablesWithin  = 5 * time.Second // for the tables to be current
 	settleWithin  = 10 * time.Second
 	settleEvery   = 10 * time.Millisecond
 	maxPerPage    = 200
@@ -99,12 +93,11 @@ var codes = map[string]string{
 
 // snapshot is the tables as they are now.
 func (s *server) snapshot(ctx context.Context) (*verdict.Snapshot, error) {
-	ctx, cancel := context.WithTimeout(ctx, tablesWithin)
-	defer cancel()
-	if err := s.cfg.Tables.Wait(ctx); err != nil {
-		return nil, web.Unavailable("the tables are not confirmed current")
+	snap, err := tables.Snapshot(ctx, s.cfg.Tables)
+	if err != nil {
+		return nil, web.Unavailable(err.Error())
 	}
-	return s.cfg.Tables.Snapshot(), nil
+	return snap, nil
 }
 
 // visible is a subscription that who asks may see; every other is not there.

@@ -1,4 +1,4 @@
-package feed
+package tables
 
 import (
 	"context"
@@ -6,11 +6,11 @@ import (
 	"time"
 )
 
-// lease asks for the tables' confirmation on behalf of all who decide. When it is lost, one of them looks for it and the
+// Lease asks for the tables' confirmation on behalf of all who decide. When it is lost, one of them looks for it and the
 // others wait for what that one finds: a thousand readers that all looked would keep it from being found. Safe for
 // concurrent use.
-type lease struct {
-	tables Tables
+type Lease struct {
+	tables Current
 	age    time.Duration
 
 	mu      sync.Mutex
@@ -18,11 +18,15 @@ type lease struct {
 	looking chan struct{} // closed when the one who looks has found it; nil: nobody looks
 }
 
-func newLease(tables Tables, age time.Duration) *lease { return &lease{tables: tables, age: age} }
+// NewLease is for tables whose lease has that age.
+func NewLease(tables Current, age time.Duration) *Lease { return &Lease{tables: tables, age: age} }
 
-// hold gives a confirmation that leaves most of the lease's age to whoever decides on it. One that another was given is as
-// good: what is read now is at least as new.
-func (l *lease) hold(ctx context.Context) (time.Time, error) {
+// holdAtMost bounds how long Hold waits. Under load the lease is held again within tens of milliseconds.
+const holdAtMost = 2 * time.Second
+
+// Hold gives a confirmation that leaves most of the lease's age to whoever decides on it. One that another was given is as
+// good: what is read now is at least as new. The error is ErrNotCurrent or the context's.
+func (l *Lease) Hold(ctx context.Context) (time.Time, error) {
 	limit := time.NewTimer(holdAtMost)
 	defer limit.Stop()
 	for {
@@ -46,7 +50,7 @@ func (l *lease) hold(ctx context.Context) (time.Time, error) {
 		select {
 		case <-found:
 		case <-limit.C:
-			return time.Time{}, ended(NotCurrent, "the tables that are decided on are not confirmed current")
+			return time.Time{}, ErrNotCurrent
 		case <-ctx.Done():
 			return time.Time{}, ctx.Err()
 		}
@@ -54,7 +58,7 @@ func (l *lease) hold(ctx context.Context) (time.Time, error) {
 }
 
 // look asks until the tables are confirmed, as long as somebody may be waiting.
-func (l *lease) look(found chan struct{}) {
+func (l *Lease) look(found chan struct{}) {
 	tick := time.NewTicker(max(l.age/25, time.Millisecond))
 	defer tick.Stop()
 	for begun := time.Now(); time.Since(begun) < 2*holdAtMost; <-tick.C {

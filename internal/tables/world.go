@@ -1,4 +1,4 @@
-package feed
+package tables
 
 import (
 	"context"
@@ -13,8 +13,7 @@ import (
 	"civicbus/topology"
 )
 
-// World is Tables on a kafka.View: catalog, trust, subscriptions and consents, held whole and kept current. Each instance of
-// the gateway has one.
+// World is Current and Source on a kafka.View. A process has one.
 type World struct {
 	view     *kafka.View
 	registry *codecs.Registry
@@ -59,7 +58,7 @@ func (w *World) Run(ctx context.Context) error {
 // Wait returns once the tables are confirmed current.
 func (w *World) Wait(ctx context.Context) error { return w.view.Wait(ctx) }
 
-// Fresh is Tables.
+// Fresh is of Current.
 func (w *World) Fresh() (time.Time, bool) { return w.view.Fresh() }
 
 // changed is the view's: a row is in the next snapshot before the lease counts it as read.
@@ -130,7 +129,7 @@ func (w *World) put(change func()) {
 	w.dirty = true
 }
 
-// Snapshot is Tables.
+// Snapshot is of Current.
 func (w *World) Snapshot() *verdict.Snapshot {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -140,7 +139,7 @@ func (w *World) Snapshot() *verdict.Snapshot {
 	return w.current
 }
 
-// Consents is Tables.
+// Consents is of Current.
 func (w *World) Consents(subject string) *codecs.Consents {
 	b := w.view.Row(w.consents, subject)
 	if b == nil {

@@ -7,5 +7,5 @@ const (
 	goldenPairwise    = "p1.7N7q-OAXsIze108OXlOeoUdimsDhOH3I"
 	goldenEvent       = "2b26e49b6ac91bb46f8b88e7d08e325a"
 	goldenCorrelation = "c1.yy9nwhwVI9ZkBeQT5vocw2ApFarFH3Lh"
-	goldenDelivery    = "98ec0817b26d88aed6f4a1634539bb37"
+	goldenDelivery    = "101e6b3b521810fd095dba79085aef35"
 )

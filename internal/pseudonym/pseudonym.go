@@ -50,9 +50,10 @@ var text64 = base64.RawURLEncoding.Strict()
 
 // Keys makes every identifier that hangs on the bus key. Safe for concurrent use.
 type Keys struct {
-	secret   []byte
-	macs     sync.Pool // of *mac
-	pairwise sync.Map  // subscriber -> *Pairwise
+	secret     []byte
+	macs       sync.Pool // of *mac
+	pairwise   sync.Map  // subscriber -> *Pairwise
+	deliveries *deliveries
 }
 
 // NewKeys takes the bus key, exactly as its file holds it but for what the caller trims. The secret is copied.
@@ -60,7 +61,7 @@ func NewKeys(secret []byte) (*Keys, error) {
 	if len(secret) < MinSecretBytes {
 		return nil, ErrShortSecret
 	}
-	k := &Keys{secret: append([]byte(nil), secret...)}
+	k := &Keys{secret: append([]byte(nil), secret...), deliveries: newDeliveries(secret)}
 	k.macs.New = func() any { return newMAC(k.secret) }
 	return k, nil
 }
@@ -79,36 +80,21 @@ func (k *Keys) Subject(scheme, canonicalID string) string {
 	return string(out[:])
 }
 
-// LifeEvent names one event of one source: 32 hexadecimal digits, the same for each of its subjects.
+// LifeEvent names one event of one source: 32 hexadecimal digits, the same for each of its subjects. It is 16 bytes of HMAC-SHA256
+// over both parts behind their lengths, so that no two pairs are one message, and behind a byte that no scheme begins with,
+// so that no message is also a subject's.
 func (k *Keys) LifeEvent(source, id string) string {
-	var out [2 * idBytes]byte
-	return string(k.identify(out[:0], 1, source, id))
-}
-
-// Delivery names what one subscription gets of one event about one subject: 32 hexadecimal digits. It depends on nothing
-// else, so that every way and every repeat gives it again. subject is the bus pseudonym.
-func (k *Keys) Delivery(source, id, subject, subscription string) string {
-	var out [2 * idBytes]byte
-	return string(k.AppendDelivery(out[:0], source, id, subject, subscription))
-}
-
-// AppendDelivery is Delivery for a caller that holds bytes: it allocates nothing when dst has room for 32 more.
-func (k *Keys) AppendDelivery(dst []byte, source, id, subject, subscription string) []byte {
-	return k.identify(dst, 2, source, id, subject, subscription)
-}
-
-// identify hashes parts behind their lengths, so that no two lists of parts are one message, and behind a tag byte that
-// no scheme begins with, so that no message is also a subject's.
-func (k *Keys) identify(dst []byte, tag byte, parts ...string) []byte {
 	m := k.macs.Get().(*mac)
 	defer k.macs.Put(m)
 	m.start()
-	m.text = append(m.text, tag)
-	for _, part := range parts {
+	m.text = append(m.text, 1)
+	for _, part := range [...]string{source, id} {
 		m.text = binary.BigEndian.AppendUint32(m.text, uint32(len(part)))
 		m.text = append(m.text, part...)
 	}
-	return hex.AppendEncode(dst, m.finish()[:idBytes])
+	var out [2 * idBytes]byte
+	hex.Encode(out[:], m.finish()[:idBytes])
+	return string(out[:])
 }
 
 // IsSubject reports whether text has the form of a bus pseudonym. Whether anyone bears it cannot be known.

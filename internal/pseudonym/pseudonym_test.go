@@ -45,21 +45,30 @@ func TestGolden(t *testing.T) {
 	}
 }
 
-// TestCMAC holds it against the published examples of one block: RFC 4493 section 4 (128 bits), NIST SP 800-38B D.3 (256).
+// TestCMAC holds it against the published examples of whole blocks: RFC 4493 section 4 (128 bits), NIST SP 800-38B D.3 (256).
 func TestCMAC(t *testing.T) {
-	for key, want := range map[string]string{
-		"2b7e151628aed2a6abf7158809cf4f3c":                                 "070a16b46b4d4144f79bdd9dd04a287c",
-		"603deb1015ca71be2b73aef0857d77811f352c073b6108d72d9810a30914dff4": "28a7023f452e8f82bd4bf28d8c37c35c",
-	} {
-		k, err := hex.DecodeString(key)
+	const one, four = "6bc1bee22e409f96e93d7e117393172a", "6bc1bee22e409f96e93d7e117393172aae2d8a571e03ac9c9eb76fac45af8e51" +
+		"30c81c46a35ce411e5fbc1191a0a52eff69f2445df4f9b17ad2b417be66c3710"
+	decode := func(text string) []byte {
+		b, err := hex.DecodeString(text)
 		if err != nil {
 			t.Fatal(err)
 		}
-		var out, message [16]byte
-		hex.Decode(message[:], []byte("6bc1bee22e409f96e93d7e117393172a"))
-		c := newCMAC(k)
-		if c.sum(&out, &message); hex.EncodeToString(out[:]) != want {
-			t.Errorf("%d bits: %x, want %s", 8*len(k), out, want)
+		return b
+	}
+	for _, test := range []struct{ key, message, want string }{
+		{"2b7e151628aed2a6abf7158809cf4f3c", one, "070a16b46b4d4144f79bdd9dd04a287c"},
+		{"2b7e151628aed2a6abf7158809cf4f3c", four, "51f0bebf7e3b9d92fc49741779363cfe"},
+		{"603deb1015ca71be2b73aef0857d77811f352c073b6108d72d9810a30914dff4", one, "28a7023f452e8f82bd4bf28d8c37c35c"},
+		{"603deb1015ca71be2b73aef0857d77811f352c073b6108d72d9810a30914dff4", four, "e1992190549f6ed5696a2c056c315410"},
+	} {
+		c, m := newCMAC(decode(test.key)), decode(test.message)
+		var w chain
+		for ; len(m) > 16; m = m[16:] {
+			c.absorb(&w, (*[16]byte)(m))
+		}
+		if c.finish(&w, (*[16]byte)(m)); hex.EncodeToString(w.sum[:]) != test.want {
+			t.Errorf("key of %d bytes, message of %d: %x, want %s", len(test.key)/2, len(test.message)/2, w.sum, test.want)
 		}
 	}
 }
@@ -191,16 +200,23 @@ func TestMalformedSubjects(t *testing.T) {
 // TestPartsAreKeptApart: moving a character from one part to the next gives another id.
 func TestPartsAreKeptApart(t *testing.T) {
 	k := testKeys(t)
+	alice, bob := k.Subject("x", "alice"), k.Subject("x", "bob")
 	ids := map[string]string{}
-	for _, parts := range [][]string{{"ab", "c", "", ""}, {"a", "bc", "", ""}, {"", "abc", "", ""}, {"ab", "", "c", ""}, {"ab", "", "", "c"}} {
+	for _, parts := range [][]string{{"ab", "c", alice, "d"}, {"a", "bc", alice, "d"}, {"", "abc", alice, "d"}, {"ab", "", alice, "cd"}, {"ab", "c", bob, "d"}, {"ab", "c", alice, ""}} {
 		id := k.Delivery(parts[0], parts[1], parts[2], parts[3])
-		if other, dup := ids[id]; dup {
+		if other, dup := ids[id]; dup || len(id) != 32 {
 			t.Errorf("%q and %s share an id", parts, other)
 		}
 		ids[id] = fmt.Sprint(parts)
+		if k.LifeEvent(parts[0], parts[1]) == id {
+			t.Error("a life event id is a delivery id")
+		}
 	}
-	if k.LifeEvent("a", "b") == k.Delivery("a", "b", "", "") {
-		t.Error("a life event id is a delivery id")
+	if id := k.Delivery("a", "b", "alice", "d"); id != "" {
+		t.Errorf("a delivery about nobody is %s", id)
+	}
+	if _, ok := k.DeliveriesOf("not an id", alice); ok {
+		t.Error("deliveries of what is no life event")
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"civicbus/codecs"
 	"civicbus/internal/flaw"
 	"civicbus/internal/kafka"
+	"civicbus/internal/pseudonym"
 	"civicbus/internal/verdict"
 	"civicbus/topology"
 
@@ -19,6 +20,7 @@ import (
 // attempt is what became of one permit: a delivery, or why there is none.
 type attempt struct {
 	output kafka.Output
+	id     []byte // of the delivery; it stays until the record has been handled
 	reason string // one of the undeliverable reasons; empty: it can be written
 }
 
@@ -32,16 +34,16 @@ func (w *work) carryOut(lifeEvent string) ([]codecs.VerdictItem, error) {
 	w.items, w.attempts, w.text = w.items[:0], w.attempts[:0], w.text[:0]
 	e := &w.record.Envelope
 	w.cut.Begin(&w.seen)
+	of := w.deliveries(e, lifeEvent)
 	for i := range w.verdicts {
 		v := &w.verdicts[i]
 		item := codecs.VerdictItem{Subscription: v.Sub.ID, SubscriptionVersion: v.Sub.Version, Subscriber: v.Sub.Subscriber, TrustVersion: v.TrustVersion,
 			Permit: v.Permit, Reason: v.Reason, Basis: v.Basis, Purpose: v.Sub.Purpose, Reference: v.Reference, ReferenceVersion: v.ReferenceVersion}
 		var a attempt
 		if v.Permit {
-			id := w.id(e, v.Sub.ID)
-			item.DeliveryID, item.FieldSet = text(id), v.FieldSet
+			item.FieldSet = v.FieldSet
 			var err error
-			if a, err = w.attempt(v, id, lifeEvent); err != nil {
+			if a, err = w.attempt(v, &of, lifeEvent); err != nil {
 				return nil, err
 			}
 		}
@@ -52,9 +54,10 @@ func (w *work) carryOut(lifeEvent string) ([]codecs.VerdictItem, error) {
 		switch item := &w.items[i]; {
 		case !item.Permit:
 		case a.reason == "":
+			item.DeliveryID = text(a.id)
 			w.g.env.Deliver(w.record.Ctx, &a.output)
 		default:
-			item.Permit, item.Reason, item.DeliveryID, item.FieldSet = false, a.reason, "", 0
+			item.Permit, item.Reason, item.FieldSet = false, a.reason, 0
 			w.record.Bury(a.reason, details[a.reason], item.Subscription)
 			if a.reason != UndeliverableSchema { // which is mended at the registry, not at the subscription
 				w.pause(w.verdicts[i].Sub, a.reason)
@@ -64,28 +67,30 @@ func (w *work) carryOut(lifeEvent string) ([]codecs.VerdictItem, error) {
 	return w.items, nil
 }
 
-// id is the delivery id; it stays until the record has been handled.
-func (w *work) id(e *codecs.Envelope, subscription string) []byte {
-	from, id := len(w.text), e.ID
+// deliveries is what the ids of the record's deliveries begin with.
+func (w *work) deliveries(e *codecs.Envelope, lifeEvent string) pseudonym.Deliveries {
 	if flaw.Planted(flaw.DeliveryByOffset) {
-		id = strconv.FormatInt(w.record.Offset, 10)
+		lifeEvent = w.g.env.Keys.LifeEvent(e.Source, strconv.FormatInt(w.record.Offset, 10))
 	}
-	w.text = w.g.env.Keys.AppendDelivery(w.text, e.Source, id, e.Subject, subscription)
-	return w.since(from)
+	of, _ := w.g.env.Keys.DeliveriesOf(lifeEvent, e.Subject) // the record was read: both are what they must be
+	return of
 }
 
 // attempt makes the delivery of a permit and asks whether it can be written.
-func (w *work) attempt(v *verdict.Verdict, id []byte, lifeEvent string) (attempt, error) {
+func (w *work) attempt(v *verdict.Verdict, of *pseudonym.Deliveries, lifeEvent string) (attempt, error) {
 	to, ok := w.route(v.Sub)
 	if !ok {
 		return attempt{reason: UndeliverableSchema}, nil
 	}
+	from := len(w.text)
+	w.text = w.g.env.Keys.AppendDelivery(w.text, of, &to.digest)
+	id := w.since(from)
 	out, err := w.delivery(v, id, lifeEvent, to)
 	if err != nil {
 		return attempt{}, err
 	}
 	const batch = 128 // about what a batch takes beside its records: Kafka's limit counts the batch
-	return attempt{output: out, reason: w.g.env.Refused(out.Topic, batch+len(out.Key)+len(out.Value)+len(out.Headers))}, nil
+	return attempt{output: out, id: id, reason: w.g.env.Refused(out.Topic, batch+len(out.Key)+len(out.Value)+len(out.Headers))}, nil
 }
 
 // route is how deliveries of the record's type and schema go to a subscription; false while its projected schema is not registered.
@@ -98,7 +103,7 @@ func (w *work) route(sub *codecs.Subscription) (*route, bool) {
 		if !ok {
 			return nil, false
 		}
-		to = &route{topic: topology.SubscriberTopicName(sub.Subscriber), pair: w.g.env.Keys.For(sub.Subscriber)}
+		to = &route{topic: topology.SubscriberTopicName(sub.Subscriber), pair: w.g.env.Keys.For(sub.Subscriber), digest: pseudonym.DigestOf(sub.ID)}
 		if to.projection, to.schema = w.g.env.Projection(target); to.projection == nil {
 			return nil, false
 		}

@@ -137,6 +137,7 @@ type route struct {
 	schema     int32 // id of the projected schema
 	topic      string
 	pair       *pseudonym.Pairwise
+	digest     pseudonym.SubscriptionDigest
 
 	source, role, dataSchema string // of the events that headers are for
 	headers                  []byte // those that do not change from event to event, encoded

@@ -29,6 +29,7 @@ const (
 	HeaderLegalBasis     = "ce_legalbasis"
 	HeaderReference      = "ce_grantreference"
 	HeaderWithheld       = "ce_withheld" // comma separated paths
+	HeaderDataRef        = "ce_dataref"  // of a thin delivery: where its data is
 	HeaderProfile        = "civicbus_profile"
 	HeaderProfileVersion = "civicbus_profileversion"
 	HeaderOrganisation   = "civicbus_organisation" // whom admission authenticated

@@ -74,6 +74,7 @@ type fieldSet struct {
 
 	first      atomic.Pointer[selection] // without a look-up: most sets have one projection
 	selections atomic.Pointer[map[*codecs.Projection]*selection]
+	bare       atomic.Pointer[fieldSet] // the set without a field, of Verdict.Bare
 }
 
 // newPlan gathers the permissions of every field. A catalog entry that covers a field wins over the schema's annotations;

@@ -31,6 +31,7 @@ var mayImport = map[string][]string{
 	"internal/kafka":       {"internal/flaw", "topology"},
 	"internal/projections": {"codecs", "internal/verdict", "topology"},
 	"internal/tables":      {"codecs", "internal/kafka", "internal/verdict", "topology"},
+	"internal/leave":       {"codecs", "internal/kafka", "internal/pseudonym", "internal/tables", "internal/verdict", "topology"},
 	"internal/refdata":     {"codecs"},
 	"internal/audit":       {"codecs", "internal/kafka", "topology"},
 	"internal/config":      {},
@@ -55,7 +56,7 @@ var mayImport = map[string][]string{
 	"cmd":             {"codecs", "examples", "internal", "topology", "schemas"},
 }
 
-var edge = []string{"codecs", "internal/admission", "internal/audit", "internal/flaw", "internal/kafka", "internal/projections", "internal/pseudonym", "internal/refdata", "internal/tables", "internal/verdict", "schemas", "topology"}
+var edge = []string{"codecs", "internal/admission", "internal/audit", "internal/flaw", "internal/kafka", "internal/leave", "internal/projections", "internal/pseudonym", "internal/refdata", "internal/tables", "internal/verdict", "schemas", "topology"}
 
 // below says whether a package is one of a name's.
 func below(pkg, name string) bool { return pkg == name || strings.HasPrefix(pkg, name+"/") }

@@ -59,10 +59,11 @@ type Client struct {
 	records  *codecs.Records
 	keys     *pseudonym.Keys // nil: none configured
 
-	mu       sync.Mutex
-	bound    bool
-	agreed   *codecs.Settings // nil: not asked yet
-	topicIDs map[string]place // where partitions lie, as last asked
+	log *kafka.Log
+
+	mu     sync.Mutex
+	bound  bool
+	agreed *codecs.Settings // nil: not asked yet
 }
 
 // reachWithin bounds how long Dial waits for a first broker: an operator who mistyped an address is not kept waiting.
@@ -76,7 +77,7 @@ func Dial(ctx context.Context, cfg Config) (*Client, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	c := &Client{cfg: cfg, records: codecs.NewRecords(), topicIDs: map[string]place{}}
+	c := &Client{cfg: cfg, records: codecs.NewRecords()}
 	var err error
 	if len(cfg.BusKey) > 0 {
 		if c.keys, err = pseudonym.NewKeys(cfg.BusKey); err != nil {
@@ -89,7 +90,7 @@ func Dial(ctx context.Context, cfg Config) (*Client, error) {
 	if c.kafka, err = cfg.Connection.Client(kgo.MetadataMinAge(metadataAge)); err != nil {
 		return nil, err
 	}
-	c.admin = kadm.NewClient(c.kafka)
+	c.admin, c.log = kadm.NewClient(c.kafka), kafka.NewLog(c.kafka)
 	reach, cancel := context.WithTimeout(ctx, reachWithin)
 	defer cancel()
 	if err := c.kafka.Ping(reach); err != nil {

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"hash"
 	"slices"
+	"strings"
 	"sync"
 )
 
@@ -73,7 +74,7 @@ func (c *cursors) seal(subscription string, kind byte, numbers ...int64) string 
 }
 
 func (c *cursors) open(subscription string, kind byte, text string, want int) ([]int64, error) {
-	if len(text) > maxCursor {
+	if len(text) > maxCursor || strings.ContainsAny(text, "\r\n") { // which base64 would pass over
 		return nil, errNoCursor
 	}
 	b, err := text64.DecodeString(text)

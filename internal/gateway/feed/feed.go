@@ -21,6 +21,7 @@ import (
 
 	"civicbus/codecs"
 	"civicbus/internal/kafka"
+	"civicbus/internal/leave"
 	"civicbus/internal/pseudonym"
 	"civicbus/internal/tables"
 	"civicbus/internal/verdict"
@@ -51,11 +52,8 @@ type Feed struct {
 	cursors *cursors
 	log     *log
 	tails   *tails
-	audit   *auditor
-	shapes  *shapes
-	writers *writers
+	exit    *leave.Exit
 	acks    *acks
-	lease   *tables.Lease
 }
 
 // New makes a feed. It reaches for nothing.
@@ -66,7 +64,7 @@ func New(cfg Config) (*Feed, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	f := &Feed{cfg: cfg, lease: tables.NewLease(cfg.Tables, cfg.Age), shapes: newShapes(cfg.Registry), writers: newWriters(cfg.Registry)}
+	f := &Feed{cfg: cfg}
 	var err error
 	if f.cursors, err = newCursors(cfg.Secret); err != nil {
 		return nil, err
@@ -74,7 +72,8 @@ func New(cfg Config) (*Feed, error) {
 	if f.log, err = newLog(cfg.Connection); err != nil {
 		return nil, err
 	}
-	if f.audit, err = newAuditor(cfg.Connection, cfg.Records); err != nil {
+	f.exit, err = leave.New(leave.Config{Kind: Kind, Connection: cfg.Connection, Registry: cfg.Registry, Records: cfg.Records, Keys: cfg.Keys, Tables: cfg.Tables, Age: cfg.Age})
+	if err != nil {
 		f.log.close()
 		return nil, err
 	}
@@ -87,7 +86,7 @@ func New(cfg Config) (*Feed, error) {
 func (f *Feed) Close() {
 	f.tails.close()
 	f.acks.close()
-	f.audit.close()
+	f.exit.Close()
 	f.log.close()
 }
 
@@ -150,18 +149,15 @@ func (f *Feed) standing(snap *verdict.Snapshot, subscription string) (*codecs.Su
 // current waits until the tables are confirmed current, no longer than the context or a little while, and gives the
 // confirmation and what is known then.
 func (f *Feed) current(ctx context.Context) (time.Time, *verdict.Snapshot, error) {
-	t, err := f.lease.Hold(ctx)
+	t, snap, err := f.exit.Now(ctx)
 	if errors.Is(err, tables.ErrNotCurrent) {
 		err = ended(NotCurrent, err.Error())
 	}
-	if err != nil {
-		return t, nil, err
-	}
-	return t, f.cfg.Tables.Snapshot(), nil
+	return t, snap, err
 }
 
 // Current says whether a decision made on a confirmation may still be used.
-func (f *Feed) Current(confirmed time.Time) bool { return time.Since(confirmed) < f.cfg.Age }
+func (f *Feed) Current(confirmed time.Time) bool { return f.exit.Current(confirmed) }
 
 // topic is where a subscription's deliveries lie.
 func topic(sub *codecs.Subscription) string { return topology.SubscriberTopicName(sub.Subscriber) }

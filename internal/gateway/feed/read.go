@@ -6,12 +6,10 @@ import (
 	"time"
 
 	"civicbus/codecs"
+	"civicbus/internal/kafka"
+	"civicbus/internal/leave"
 	"civicbus/internal/verdict"
-
-	"github.com/twmb/franz-go/pkg/kgo"
 )
-
-type kgoHeader = kgo.RecordHeader
 
 // Bounds of one call.
 const (
@@ -46,7 +44,7 @@ func (f *Feed) edge(ctx context.Context, subscription string, list func(context.
 		return nil, ended(SubscriptionUnknown, "there is no such subscription")
 	}
 	at, err := list(ctx, topic(sub), f.cfg.Partitions)
-	if errors.Is(err, errNoTopic) { // it is made when the subscriber is first entitled; until then it holds nothing
+	if errors.Is(err, kafka.ErrNoTopic) { // it is made when the subscriber is first entitled; until then it holds nothing
 		return make(Position, f.cfg.Partitions), nil
 	}
 	if err != nil {
@@ -190,7 +188,7 @@ func (r *Reader) waits() (watch <-chan struct{}, watching bool) {
 func (r *Reader) watch(ctx context.Context, sub *codecs.Subscription) error {
 	tail, err := r.f.tails.watch(ctx, topic(sub), r.f.cfg.Partitions)
 	switch {
-	case errors.Is(err, errNoTopic):
+	case errors.Is(err, kafka.ErrNoTopic):
 		return nil
 	case err != nil:
 		return unavailable(ctx, "Kafka", err)
@@ -219,7 +217,7 @@ func (r *Reader) collect(ctx context.Context, sub *codecs.Subscription, at Posit
 				return found, next, false, nil
 			}
 			records, to, done, err := r.read(ctx, topic(sub), p, next[p])
-			if errors.Is(err, errNoTopic) {
+			if errors.Is(err, kafka.ErrNoTopic) {
 				return nil, next, true, nil
 			}
 			if err != nil {
@@ -252,9 +250,9 @@ func (r *Reader) collect(ctx context.Context, sub *codecs.Subscription, at Posit
 
 func atEnd(ctx context.Context, err error) error {
 	switch {
-	case errors.Is(err, errExpired):
+	case errors.Is(err, kafka.ErrExpired):
 		return ended(CursorExpired, "what stood there is not kept any more: deliveries may have been missed")
-	case errors.Is(err, errBeyond):
+	case errors.Is(err, kafka.ErrBeyond):
 		return ended(CursorInvalid, "the cursor lies behind the end of what there is")
 	}
 	return unavailable(ctx, "Kafka", err)
@@ -268,7 +266,7 @@ func (r *Reader) read(ctx context.Context, topic string, p int32, at int64) (rec
 			return records, next, len(records) < most, nil
 		}
 	}
-	raw, next, done, err := r.f.log.fetch(ctx, topic, p, at)
+	raw, next, done, err := r.f.log.Fetch(ctx, topic, p, at, 0)
 	for _, rec := range raw {
 		records = append(records, newRecord(rec))
 	}
@@ -298,7 +296,7 @@ func (f *Feed) leave(ctx context.Context, subscription string, at Position, foun
 // result is what became of a record: what leaves, or nil; and what is on record about it.
 type result struct {
 	event *Event
-	entry entry
+	entry leave.Entry
 }
 
 // decideAll decides on records and returns when the decisions are on record and still hold. Where writing them took longer than
@@ -308,9 +306,9 @@ func (f *Feed) decideAll(ctx context.Context, subscription string, found []*reco
 	if err != nil {
 		return confirmed, nil, err
 	}
-	outgoing := make([]*leaving, len(found))
+	outgoing := make([]*leave.Delivery, len(found))
 	for i, r := range found {
-		if outgoing[i], err = f.prepare(ctx, f.cfg.Tables.Snapshot(), sub, r); err != nil {
+		if outgoing[i], err = f.exit.Prepare(ctx, f.cfg.Tables.Snapshot(), sub, r.Record); err != nil {
 			return confirmed, nil, unavailable(ctx, "the schema registry", err)
 		}
 	}
@@ -324,14 +322,14 @@ func (f *Feed) decideAll(ctx context.Context, subscription string, found []*reco
 		}
 		before := results
 		results = make([]result, len(found))
-		var due []entry
+		var due []leave.Entry
 		for i, l := range outgoing {
 			results[i] = f.result(snap, sub, l, sub.Delivery.Thin && !whole)
-			if before == nil || !results[i].entry.same(&before[i].entry) {
+			if before == nil || !results[i].entry.Same(&before[i].entry) {
 				due = append(due, results[i].entry)
 			}
 		}
-		if err := f.audit.write(ctx, due); err != nil {
+		if err := f.exit.Write(ctx, due...); err != nil {
 			return confirmed, nil, unavailable(ctx, "the audit log", err)
 		}
 		if f.Current(confirmed) {
@@ -342,17 +340,21 @@ func (f *Feed) decideAll(ctx context.Context, subscription string, found []*reco
 }
 
 // result decides on one record. One whose data cannot be written is malformed and does not leave.
-func (f *Feed) result(snap *verdict.Snapshot, sub *codecs.Subscription, l *leaving, thin bool) result {
-	permit, on := f.decide(snap, sub, l, thin, f.cfg.Now())
+func (f *Feed) result(snap *verdict.Snapshot, sub *codecs.Subscription, l *leave.Delivery, thin bool) result {
+	permit, on := f.exit.Decide(snap, sub, l, thin, f.cfg.Now())
 	if permit == nil {
 		return result{entry: on}
 	}
-	e, err := f.event(snap, l, permit, thin)
+	dataref := ""
+	if thin {
+		dataref = f.cfg.DataRef(sub.ID, f.cursors.seal(sub.ID, cursorRecord, int64(l.Record.Partition), l.Record.Offset))
+	}
+	e, err := f.exit.Event(snap, l, permit, thin, dataref)
 	if err != nil {
-		on.decision.Outcome, on.decision.Verdicts = malformed, nil
+		on.Unreadable()
 		return result{entry: on}
 	}
-	return result{&e, on}
+	return result{&Event{Event: e}, on}
 }
 
 // One gives a single delivery whole, by the reference in a thin one: decided now, on record as an access. A denial is *Ended
@@ -368,8 +370,8 @@ func (f *Feed) One(ctx context.Context, subscription, ref string) (Event, time.T
 		return Event{}, time.Time{}, err
 	case results[0].event != nil:
 		return *results[0].event, confirmed, nil
-	case len(results[0].entry.decision.Verdicts) > 0:
-		return Event{}, time.Time{}, ended(results[0].entry.decision.Verdicts[0].Reason, "the delivery is not permitted any more")
+	case len(results[0].entry.Decision.Verdicts) > 0:
+		return Event{}, time.Time{}, ended(results[0].entry.Decision.Verdicts[0].Reason, "the delivery is not permitted any more")
 	}
 	return Event{}, time.Time{}, ended(DeliveryGone, "the delivery cannot be read")
 }
@@ -384,9 +386,9 @@ func (f *Feed) find(ctx context.Context, subscription, ref string) (*record, err
 	if err != nil {
 		return nil, err
 	}
-	records, _, _, err := f.log.fetch(ctx, topic(sub), int32(numbers[0]), numbers[1])
+	records, _, _, err := f.log.Fetch(ctx, topic(sub), int32(numbers[0]), numbers[1], 0)
 	switch {
-	case errors.Is(err, errExpired), errors.Is(err, errBeyond), errors.Is(err, errNoTopic):
+	case errors.Is(err, kafka.ErrExpired), errors.Is(err, kafka.ErrBeyond), errors.Is(err, kafka.ErrNoTopic):
 		return nil, ended(DeliveryGone, "the delivery is not kept any more")
 	case err != nil:
 		return nil, unavailable(ctx, "Kafka", err)

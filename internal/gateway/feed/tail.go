@@ -115,7 +115,7 @@ func (t *tails) watch(ctx context.Context, topic string, partitions int32) (*Tai
 	}
 	client, err := t.conn.Client(kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: from}), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.ConsumeResetOffset(kgo.NoResetOffset()), kgo.KeepControlRecords(), kgo.FetchMaxWait(500*time.Millisecond),
-		kgo.FetchMaxBytes(4<<20), kgo.FetchMaxPartitionBytes(fetchBytes), kgo.MaxConcurrentFetches(1))
+		kgo.FetchMaxBytes(4<<20), kgo.FetchMaxPartitionBytes(kafka.LogFetchBytes), kgo.MaxConcurrentFetches(1))
 	if err != nil {
 		return nil, err
 	}

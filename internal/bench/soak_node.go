@@ -23,9 +23,10 @@ import (
 // what a node that never came back would cost.
 const soakSession = 6 * time.Second
 
-// soakConfig is what the soak's own clients and its nodes share.
+// soakConfig is what the soak's own clients and its nodes share. Each topic has a copy on every broker, up to three, as where it
+// counts.
 func soakConfig(brokers []string, registry string) app.Config {
-	cfg := app.Config{BusKey: []byte(busKey), Shape: topology.Shape{Partitions: 8}, Session: soakSession, Logger: slog.New(slog.DiscardHandler)}
+	cfg := app.Config{BusKey: []byte(busKey), Shape: topology.Shape{Partitions: 8}, Replicas: int16(min(3, len(brokers))), Session: soakSession, Logger: slog.New(slog.DiscardHandler)}
 	cfg.Connection.Brokers, cfg.Registry.URL = brokers, registry
 	return cfg
 }

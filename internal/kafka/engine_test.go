@@ -233,6 +233,7 @@ func (w *world) exactlyOnce(inputs int, within time.Duration) {
 }
 
 func TestExactlyOnceOverRestarts(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	n := w.start("a")
 	w.publish(w.in, 500, 0)
@@ -248,6 +249,7 @@ func TestExactlyOnceOverRestarts(t *testing.T) {
 }
 
 func TestExactlyOnceOverScaling(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
@@ -295,12 +297,14 @@ func until(t *testing.T, within time.Duration, what string, ok func() bool) {
 }
 
 func TestAbortedTransactionsAreTriedAgain(t *testing.T) {
+	t.Parallel()
 	abortedTransactions(t, []kmsg.Key{kmsg.EndTxn, kmsg.TxnOffsetCommit, kmsg.Produce})
 }
 
 // TestTransactionsOfOldClusters: where a cluster does not have KIP-890's transactions, partitions and offsets are added to
 // each by requests of their own.
 func TestTransactionsOfOldClusters(t *testing.T) {
+	t.Parallel()
 	abortedTransactions(t, []kmsg.Key{kmsg.EndTxn, kmsg.AddPartitionsToTxn, kmsg.AddOffsetsToTxn, kmsg.Produce}, kfake.MaxVersions(kversion.V3_7_0()))
 }
 

@@ -59,6 +59,7 @@ func TestCallbackErrorEndsTheProcessor(t *testing.T) {
 
 // TestOutputAfterItsInput: what is emitted when no transaction is left for it must not slip into the next one.
 func TestOutputAfterItsInput(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	var engine *kafka.Engine
 	var once sync.Once
@@ -92,6 +93,7 @@ func TestOutputAfterItsInput(t *testing.T) {
 // TestSlowCallback: a callback that takes longer than a transaction may is waited for, without its transaction, and the
 // record comes again.
 func TestSlowCallback(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	var mu sync.Mutex
 	slow := true
@@ -174,6 +176,7 @@ func TestPartitionStopsAtAGap(t *testing.T) {
 
 // TestTableCutShort: a changelog that lost what was read of it ends the processor, which then reads it anew.
 func TestTableCutShort(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.fake()
 	w.publish(w.rules, 50, 0)
@@ -193,6 +196,7 @@ func TestTableCutShort(t *testing.T) {
 
 // TestTwoInstancesWithOneName fence each other; one of them ends with an error that says so.
 func TestTwoInstancesWithOneName(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	a := w.copier("a", func(goka.Context) {})
 	w.publish(w.in, 50, 0)
@@ -284,6 +288,7 @@ func TestMetrics(t *testing.T) {
 
 // TestOffsetsAreAskedAgain: the group is joined anew when the coordinator does not say where a partition stands.
 func TestOffsetsAreAskedAgain(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	c := w.fake()
 	c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.OffsetFetch}, Err: kerr.UnstableOffsetCommit, Count: 5})
@@ -295,6 +300,7 @@ func TestOffsetsAreAskedAgain(t *testing.T) {
 // TestHeldPartitionAndLaterAborts: one partition is held while others commit and abort; nothing of it is lost or passed
 // over, also over a restart (EXACTLY_ONCE point 29).
 func TestHeldPartitionAndLaterAborts(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	c := w.fake()
 	var mu sync.Mutex

@@ -20,6 +20,7 @@ func upper(dst, row []byte) []byte { return append(dst, strings.ToUpper(string(r
 // TestJoinedRowsArePacked: goka's Join answers what was made of the row, Changed is told the row, and the group's own
 // table is whole, whatever Pack says.
 func TestJoinedRowsArePacked(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	var mu sync.Mutex
 	told := map[string]string{}

@@ -197,6 +197,7 @@ func TestReaderConfirms(t *testing.T) {
 
 // TestReaderFollowsLeaders moves the leader between three brokers while it is written.
 func TestReaderFollowsLeaders(t *testing.T) {
+	t.Parallel()
 	c, conn := newFake(t, 3, "t")
 	r, _ := newTestReader(t, conn, nil)
 	w := newWriter(t, conn, "t")

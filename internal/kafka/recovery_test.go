@@ -15,6 +15,7 @@ import (
 // TestViewOfManyRows reads a table in several rounds of large answers: rows written twice, rows taken back, transactions that
 // were aborted, and one that is aborted at the end, after which no row comes.
 func TestViewOfManyRows(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	cl, err := w.conn.Client(kgo.TransactionalID("w-"+w.group), kgo.DefaultProduceTopic(w.rules), kgo.ProducerBatchMaxBytes(100_000), kgo.ProducerBatchCompression(kgo.NoCompression()))
 	if err != nil {

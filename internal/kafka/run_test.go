@@ -53,6 +53,7 @@ func (w *world) joining(runs bool, handed *atomic.Int64) *node {
 // TestRunsJoinAsGokaDoes: handed runs, a group writes what it writes handed record by record, each once and in order, over a
 // killed node too.
 func TestRunsJoinAsGokaDoes(t *testing.T) {
+	t.Parallel()
 	const inputs = 3000
 	results := map[bool]map[string]string{}
 	for _, runs := range []bool{false, true} {

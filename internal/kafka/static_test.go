@@ -15,6 +15,7 @@ import (
 // TestRestartDisturbsNobody: a process that is killed and comes back under its instance id is given what it had without a
 // rebalance, whoever leads the group and whatever came before: the others' sessions go on.
 func TestRestartDisturbsNobody(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	c := w.fake()
 	a, b := w.start("a"), w.start("b")

@@ -186,6 +186,7 @@ type sseReader struct {
 	h          *house
 	token, url string
 	last, then string
+	notices    []string // of streams before
 	body       io.ReadCloser
 	lines      *bufio.Reader
 	cancel     context.CancelFunc
@@ -215,6 +216,8 @@ func (s *sseReader) next(ctx context.Context) ([]event, string) {
 		switch {
 		case !ok:
 			s.cut()
+		case kind == "cut":
+			s.notices = append(s.notices, problem(data))
 		case kind == "end":
 			s.cut()
 			return nil, problem(data)

@@ -47,6 +47,7 @@ type server struct {
 	cfg  Config
 	sent *prometheus.CounterVec // deliveries, by way
 	ends *prometheus.CounterVec // streams, by way and code
+	cuts cuts
 
 	mu   sync.Mutex
 	open int

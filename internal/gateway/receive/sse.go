@@ -21,7 +21,8 @@ var sseParameters = []parameter{paramCursor, paramFrom}
 func (s *server) sseRoute(a *web.API) {
 	web.Serve(a, web.Route{ID: "stream-sse", Method: http.MethodGet, Path: "/api/subscriptions/{id}/sse", Tag: "receive", Summary: "Deliveries as server-sent events",
 		Description: "Each event's data is a CloudEvent in JSON format; its id is the delivery's id, a colon and a cursor. A client that comes back with Last-Event-ID goes on behind that event. " +
-			"Comments are signs of life. An event of type `end` says with a code why the stream ends.",
+			"Comments are signs of life. An event of type `end` says with a code why the stream ends. A connection that takes nothing any more has no room for one: " +
+			"the client's next stream then begins with an event of type `cut` that says it.",
 		For: web.Organisations, Scope: web.ScopeReceive, Stream: true, Problems: []int{http.StatusBadRequest, http.StatusNotFound, http.StatusConflict, http.StatusGone},
 		Document: func(op *huma.Operation) {
 			document("text/event-stream", &huma.Schema{Type: huma.TypeString}, sseParameters...)(op)
@@ -61,17 +62,29 @@ func (s *server) sse(w http.ResponseWriter, r *http.Request) error {
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("X-Accel-Buffering", "no") // nginx would keep it
 	defer context.AfterFunc(ctx, to.hurry)()
-	if err := to.send("retry: 1000\n\n"); err != nil {
+	first := "retry: 1000\n\n"
+	if s.cuts.take(id, web.From(ctx).Client, time.Now()) {
+		first += sseCode("cut", errSlow)
+	}
+	if err := to.send(first); err != nil {
 		return nil
 	}
 	err = s.stream(ctx, id, at, to)
 	e := end(ctx, err)
-	if e != nil && !to.broken {
-		text, _ := json.Marshal(map[string]string{"code": e.Code, "detail": e.Detail}) // texts always marshal
-		_ = to.send("event: end\ndata: " + string(text) + "\n\n")
+	switch {
+	case e != nil && !to.broken:
+		_ = to.send(sseCode("end", e))
+	case errors.Is(err, errSlow):
+		s.cuts.note(id, web.From(ctx).Client, time.Now())
 	}
 	s.ended(waySSE, e, err)
 	return nil
+}
+
+// sseCode is an event that says why a stream ends, or did.
+func sseCode(kind string, e *feed.Ended) string {
+	text, _ := json.Marshal(map[string]string{"code": e.Code, "detail": e.Detail}) // texts always marshal
+	return "event: " + kind + "\ndata: " + string(text) + "\n\n"
 }
 
 // sseSink writes events as the HTML standard has them. Nothing acknowledges them, so that a slow reader is known by how long

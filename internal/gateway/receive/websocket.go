@@ -78,7 +78,7 @@ func (s *server) webSocket(w http.ResponseWriter, r *http.Request) error {
 	defer cancel(nil)
 	reading, stopReading := context.WithCancel(context.WithoutCancel(ctx)) // a reading that is cancelled closes the connection, and no code could be said
 	defer stopReading()
-	to := &webSocketSink{s: s, conn: conn, subscription: id, auto: q["ack"] == "auto", acked: make(chan struct{}, 1)}
+	to := &webSocketSink{s: s, conn: conn, auto: q["ack"] == "auto", acked: make(chan struct{}, 1), ack: func(at feed.Position) { s.cfg.Feed.Ack(id, at) }}
 	go func() { cancel(to.read(reading)) }()
 	err = s.stream(ctx, id, at, to)
 	e := end(ctx, err)
@@ -161,11 +161,11 @@ func (s *server) mayOpen(origin, host string) bool {
 
 // webSocketSink sends events and takes acknowledgements.
 type webSocketSink struct {
-	s            *server
-	conn         *websocket.Conn
-	subscription string
-	auto         bool
-	acked        chan struct{} // has room for one: something was acknowledged
+	s     *server
+	conn  *websocket.Conn
+	auto  bool
+	acked chan struct{}       // has room for one: something was acknowledged
+	ack   func(feed.Position) // is told up to where
 
 	mu   sync.Mutex
 	sent []sent // not acknowledged yet, the oldest first
@@ -207,7 +207,7 @@ func (o *webSocketSink) write(ctx context.Context, e *feed.Event) error {
 		return err
 	}
 	if o.auto {
-		o.s.cfg.Feed.Ack(o.subscription, e.After)
+		o.ack(e.After)
 	}
 	o.s.sent.WithLabelValues(wayWebSocket).Inc()
 	return nil
@@ -250,15 +250,24 @@ func (o *webSocketSink) read(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		var ack struct {
-			SpecVersion string `json:"specversion"`
-			Type        string `json:"type"`
-			Subject     string `json:"subject"`
-		}
-		if kind != websocket.MessageText || json.Unmarshal(message, &ack) != nil || ack.SpecVersion != "1.0" || ack.Type != AckType || !o.take(ack.Subject) {
+		id, ok := acknowledged(message)
+		if kind != websocket.MessageText || !ok || !o.take(id) {
 			return errMessage
 		}
 	}
+}
+
+// acknowledged reads an acknowledgement: the id of the delivery that it is of.
+func acknowledged(message []byte) (id string, ok bool) {
+	var ack struct {
+		SpecVersion string `json:"specversion"`
+		Type        string `json:"type"`
+		Subject     string `json:"subject"`
+	}
+	if err := json.Unmarshal(message, &ack); err != nil || ack.SpecVersion != "1.0" || ack.Type != AckType {
+		return "", false
+	}
+	return ack.Subject, true
 }
 
 // take acknowledges everything up to a delivery. One that is acknowledged again changes nothing; one that was never sent here
@@ -271,7 +280,7 @@ func (o *webSocketSink) take(id string) bool {
 	}
 	for i := range slices.Backward(o.sent) {
 		if o.sent[i].id == id {
-			o.s.cfg.Feed.Ack(o.subscription, o.sent[i].after)
+			o.ack(o.sent[i].after)
 			o.sent = append([]sent(nil), o.sent[i+1:]...)
 			select {
 			case o.acked <- struct{}{}:

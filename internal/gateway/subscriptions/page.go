@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"civicbus/codecs"
 	"civicbus/internal/gateway/web"
@@ -53,8 +54,8 @@ func (s *server) seal(id, actor string) string {
 
 // open reads a cursor.
 func (s *server) open(cursor, actor string) (id string, ok bool) {
-	raw, err := base64.RawURLEncoding.DecodeString(cursor)
-	if err != nil || len(raw) < macBytes {
+	raw, err := base64.RawURLEncoding.Strict().DecodeString(cursor)
+	if err != nil || len(raw) < macBytes || strings.ContainsAny(cursor, "\r\n") { // which base64 would pass over
 		return "", false
 	}
 	id = string(raw[macBytes:])

@@ -32,7 +32,7 @@ type limiter struct {
 }
 
 func newLimiter(policy string, l Limit, now func() time.Time) *limiter {
-	return &limiter{policy: policy, limit: l, each: l.Window / time.Duration(l.Requests), now: now, full: map[string]time.Time{}}
+	return &limiter{policy: policy, limit: l, each: max(1, l.Window/time.Duration(l.Requests)), now: now, full: map[string]time.Time{}}
 }
 
 // take takes one request of a caller and tells what is left in the headers RateLimit and RateLimit-Policy

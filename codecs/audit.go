@@ -74,6 +74,20 @@ type UsageRow struct {
 	Last       int64         `avro:"last" json:"last"`
 	Recent     []byte        `avro:"recent" json:"-"` // 8 bytes of each of the last MaxUsageRecent delivery ids, a ring
 	Next       int32         `avro:"next" json:"-"`   // where the ring goes on, in ids
+
+	Attempts []UsageAttempt `avro:"attempts" json:"attempts,omitempty"` // the last MaxUsageAttempts at its webhook, the oldest first
+}
+
+// UsageAttempt is one attempt to deliver to a webhook.
+type UsageAttempt struct {
+	DeliveryID string `avro:"delivery_id" json:"deliveryId"`
+	EventType  string `avro:"event_type" json:"eventType"`
+	Attempt    int32  `avro:"attempt" json:"attempt"`       // from 1
+	Outcome    string `avro:"outcome" json:"outcome"`       // closed list, see processors/delivery
+	Cause      string `avro:"cause" json:"cause,omitempty"` // why it was not delivered: closed list, see internal/delivery
+	Status     int32  `avro:"status" json:"status"`         // of the HTTP answer; 0: none came
+	Millis     int64  `avro:"millis" json:"millis"`         // how long it took
+	At         int64  `avro:"at" json:"at"`                 // when it began, Unix milliseconds
 }
 
 // UsageDenial counts the denials with one reason.
@@ -84,11 +98,12 @@ type UsageDenial struct {
 
 // Bounds of a UsageRow. Reasons are a closed list much shorter than this; what is beyond it is counted as "other".
 const (
-	MaxUsageRecent  = 256
-	MaxUsageReasons = 64
+	MaxUsageRecent   = 256
+	MaxUsageReasons  = 64
+	MaxUsageAttempts = 100
 )
 
-// UsageItem is one verdict on its way to its subscription's row. Key: the subscription.
+// UsageItem is one verdict, or one attempt at a webhook, on its way to its subscription's row. Key: the subscription.
 type UsageItem struct {
 	Subscriber string `avro:"subscriber"`
 	Purpose    string `avro:"purpose"`
@@ -96,4 +111,11 @@ type UsageItem struct {
 	Reason     string `avro:"reason"`
 	DeliveryID string `avro:"delivery_id"`
 	At         int64  `avro:"at"`
+
+	EventType string `avro:"event_type"` // of an attempt, as what follows
+	Attempt   int32  `avro:"attempt"`    // from 1; 0: it is a verdict
+	Outcome   string `avro:"outcome"`
+	Cause     string `avro:"cause"`
+	Status    int32  `avro:"status"`
+	Millis    int64  `avro:"millis"`
 }

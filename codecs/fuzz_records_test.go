@@ -38,6 +38,8 @@ func FuzzRecords(f *testing.F) {
 	decodes(&t, records.AuditHead)
 	decodes(&t, records.UsageRow)
 	decodes(&t, records.UsageItem)
+	decodes(&t, records.DeliveryRow)
+	decodes(&t, records.DeliveryReport)
 	if len(t.tries) != len(records.all()) {
 		f.Fatalf("%d of %d record types are tried", len(t.tries), len(records.all()))
 	}

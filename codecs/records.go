@@ -23,6 +23,8 @@ type Records struct {
 	AuditHead           *Record[AuditHead]
 	UsageRow            *Record[UsageRow]
 	UsageItem           *Record[UsageItem]
+	DeliveryRow         *Record[DeliveryRow]
+	DeliveryReport      *Record[DeliveryReport]
 }
 
 // NewRecords describes them all; Bind or BindLocal makes them usable.
@@ -47,6 +49,8 @@ func NewRecords() *Records {
 		AuditHead:           NewRecord[AuditHead]("audit-head", "audit-heads"),
 		UsageRow:            NewRecord[UsageRow]("usage-row", "usage-table"),
 		UsageItem:           NewRecord[UsageItem]("usage-item", "usage-loop"),
+		DeliveryRow:         NewRecord[DeliveryRow]("delivery-row", "delivery-table"),
+		DeliveryReport:      NewRecord[DeliveryReport]("delivery-report", "delivery-loop"),
 	}
 }
 
@@ -62,7 +66,7 @@ func (r *Records) all() []binder {
 	return []binder{
 		r.EventType, r.Organisation, r.Subscription, r.Consents, r.Profile, r.Attributes, r.CatalogCommand,
 		r.TrustCommand, r.SubscriptionCommand, r.ConsentCommand, r.CommandResult, r.Decision, r.DeadLetter, r.Settings,
-		r.AuditEntry, r.AuditRow, r.AuditHead, r.UsageRow, r.UsageItem,
+		r.AuditEntry, r.AuditRow, r.AuditHead, r.UsageRow, r.UsageItem, r.DeliveryRow, r.DeliveryReport,
 	}
 }
 

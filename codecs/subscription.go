@@ -22,6 +22,8 @@ type Subscription struct {
 	AppliedIDs      []string         `avro:"commands_applied" json:"-"`
 	AppliedVersions []int64          `avro:"versions_applied" json:"-"` // the versions they were answered with, in the same order
 	UpdatedAt       int64            `avro:"updated_at" json:"-"`
+	SecretVersion   int64            `avro:"secret_version" json:"-"` // number of the secret that deliveries to the webhook are signed with, from 0
+	SecretOverlap   int64            `avro:"secret_overlap" json:"-"` // until when they are signed with the one before it too, Unix milliseconds
 }
 
 // Delivery says how a subscription's deliveries leave civicbus.
@@ -42,7 +44,7 @@ type StreamPosition struct {
 // SubscriptionCommand asks to change one subscription. Key: its id.
 type SubscriptionCommand struct {
 	Meta         Meta         `avro:"meta"`
-	Kind         string       `avro:"kind"` // put, approve, pause, resume, revoke, activated (From only)
+	Kind         string       `avro:"kind"` // put, approve, pause, resume, revoke, activated (From only), rotate-secret (SecretOverlap only)
 	Subscription Subscription `avro:"subscription"`
 	Reason       string       `avro:"reason"` // of a pause or a revocation
 }

@@ -19,6 +19,7 @@ import (
 
 	"civicbus/codecs"
 	"civicbus/internal/app"
+	"civicbus/internal/delivery"
 	"civicbus/internal/kafka"
 	"civicbus/topology"
 
@@ -108,13 +109,15 @@ type settings struct {
 	LeaseAge, Session time.Duration
 	Instance          string
 	Parts             []string
+	Development       bool          // webhooks on this machine
+	Ahead             time.Duration // of the clock
 }
 
 // runApart starts a node in another process; the end of the test kills it if nobody stopped it before.
 func (b *bus) runApart(instance string, parts ...string) *process {
 	b.t.Helper()
 	spec, err := json.Marshal(settings{Brokers: b.cfg.Connection.Brokers, Registry: b.cfg.Registry.URL, BusKey: b.cfg.BusKey, AuditKey: b.cfg.AuditKey, Shape: b.cfg.Shape,
-		LeaseAge: b.cfg.LeaseAge, Session: b.cfg.Session, Instance: instance, Parts: parts})
+		LeaseAge: b.cfg.LeaseAge, Session: b.cfg.Session, Instance: instance, Parts: parts, Development: b.cfg.Webhooks.Development, Ahead: b.ahead()})
 	b.must(err)
 	self, err := os.Executable()
 	b.must(err)
@@ -176,6 +179,7 @@ func runHere(spec string) error {
 	}
 	n, err := app.Connect(ctx, app.Config{Connection: kafka.Connection{Brokers: s.Brokers}, Registry: codecs.RegistryConfig{URL: s.Registry}, BusKey: s.BusKey, AuditKey: s.AuditKey,
 		Shape: s.Shape, Replicas: 1, LeaseAge: s.LeaseAge, Session: s.Session, Instance: s.Instance, Parts: s.Parts,
+		Webhooks: delivery.Settings{Development: s.Development}, Now: func() time.Time { return time.Now().Add(s.Ahead) },
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))})
 	if err != nil {
 		return err

@@ -38,12 +38,13 @@ var mayImport = map[string][]string{
 	"internal/embedded":    {},
 
 	"processors":   {"codecs", "internal/admission", "internal/audit", "internal/flaw", "internal/kafka", "internal/projections", "internal/pseudonym", "internal/verdict", "processors", "topology"},
-	"internal/app": {"codecs", "internal/admin", "internal/admission", "internal/audit", "internal/flaw", "internal/gateway", "internal/kafka", "internal/projections", "internal/pseudonym", "internal/verdict", "processors", "topology"},
+	"internal/app": {"codecs", "internal/admin", "internal/admission", "internal/audit", "internal/delivery", "internal/flaw", "internal/gateway", "internal/kafka", "internal/projections", "internal/pseudonym", "internal/tables", "internal/verdict", "processors", "topology"},
 
 	// The edges stand beside the processors, not on them, and not on each other.
-	"internal/admin":   edge,
-	"internal/gateway": append([]string{"internal/gateway"}, edge...),
-	"internal/replay":  edge,
+	"internal/admin":    edge,
+	"internal/delivery": edge,
+	"internal/gateway":  append([]string{"internal/gateway"}, edge...),
+	"internal/replay":   edge,
 	// for the gateway's tests: all that runs behind HTTP
 	"internal/gateway/gatewaytest": append([]string{"internal/admin", "internal/app", "internal/embedded", "internal/gateway"}, edge...),
 

@@ -27,8 +27,9 @@ var (
 	CommandResults       = Stream{Name: "command-results", Key: ByRow, Value: "command-result", Keep: 5 * year}
 
 	Decisions         = Stream{Name: "audit-decisions", Key: BySubject, Value: "decision", Keep: 5 * year}
-	AuditLog          = Stream{Name: "audit-log", Key: ByChain, Value: "audit-entry", Keep: 5 * year} // each partition is one hash chain
-	AuditHeads        = Stream{Name: "audit-heads", Key: ByChain, Value: "audit-head", Keep: forever} // signed: how far each chain had come
+	AuditLog          = Stream{Name: "audit-log", Key: ByChain, Value: "audit-entry", Keep: 5 * year}          // each partition is one hash chain
+	AuditHeads        = Stream{Name: "audit-heads", Key: ByChain, Value: "audit-head", Keep: forever}          // signed: how far each chain had come
+	DeliveryReports   = Stream{Name: "delivery-loop", Key: BySubject, Value: "delivery-report", Keep: 7 * day} // what came of attempts at webhooks
 	UsageItems        = Stream{Name: "usage-loop", Key: BySubscription, Value: "usage-item", Keep: 7 * day}
 	Settings          = Stream{Name: "settings", Key: AnyKey, Value: "settings", Keep: forever} // what every process of a cluster must agree on
 	DeadLetters       = Stream{Name: "dead-letters", Key: AnyKey, Value: "dead-letter", Keep: 30 * day}
@@ -60,12 +61,15 @@ var (
 		Out: []Stream{Decisions, DeadLetters, WebhookDeliveries, SubscriptionCommands}, OutEach: []Stream{Subscriber}}
 	Audit = Group{Name: "audit", About: "chains every decision and command result into a log that cannot be cut unseen",
 		In: []Stream{Decisions, CommandResults}, Out: []Stream{AuditLog, DeadLetters}, Table: "audit-row", TableKey: BySubject}
-	Usage = Group{Name: "usage", About: "counts deliveries and denials of each subscription",
-		In: []Stream{Decisions}, Loop: UsageItems, Table: "usage-row", TableKey: BySubscription}
+	Delivery = Group{Name: "delivery", About: "which deliveries wait for webhooks, and until when",
+		In: []Stream{WebhookDeliveries, ConsentCommands}, Loop: DeliveryReports,
+		Out: []Stream{Decisions, DeadLetters, SubscriptionCommands}, Table: "delivery-row", TableKey: BySubject}
+	Usage = Group{Name: "usage", About: "counts deliveries and denials of each subscription, knows its last attempts at a webhook",
+		In: []Stream{Decisions, DeliveryReports}, Loop: UsageItems, Table: "usage-row", TableKey: BySubscription}
 )
 
 // Groups lists every group, in the order in which an event meets them.
-var Groups = []Group{Catalog, Trust, Subscription, Consent, Profile, Router, Audit, Usage}
+var Groups = []Group{Catalog, Trust, Subscription, Consent, Profile, Router, Delivery, Audit, Usage}
 
 // Edges are the ways in and out that are not goka groups.
 var Edges = []Edge{
@@ -73,5 +77,7 @@ var Edges = []Edge{
 	{Name: "relay", About: "admission for Kafka sources: each inbox into admitted, one transaction a poll", In: []Stream{Inbox}, Out: []Stream{Admitted, DeadLetters}},
 	{Name: "topics", About: "topics apply: creates and checks every topic, records the cluster's settings", Out: []Stream{Settings}},
 	{Name: "activator", About: "records from which offsets a new subscription is decided", Lookup: []string{"subscription"}, Out: []Stream{SubscriptionCommands}},
+	{Name: "webhooks", About: "beside group delivery: decides what is due again, sends it, and reports what came of it", In: []Stream{WebhookDeliveries},
+		Lookup: []string{"delivery", "consent", "subscription", "trust", "catalog"}, Out: []Stream{Decisions, DeliveryReports}},
 	{Name: "heads", About: "follows the audit log's chains and signs at an interval how far each has come", In: []Stream{AuditLog, AuditHeads}, Out: []Stream{AuditHeads}},
 }

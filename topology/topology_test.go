@@ -20,6 +20,7 @@ func TestMapIsValid(t *testing.T) {
 // Each case breaks one thing of the real map; exactly that must be said.
 func TestValidateFindsWhatIsBroken(t *testing.T) {
 	stream := func(name string, key Key) Stream { return Stream{Name: name, Key: key, Value: "x", Keep: day} }
+	usage := slices.IndexFunc(Groups, func(g Group) bool { return g.Name == "usage" })
 	tests := []struct {
 		name   string
 		broken func(groups []Group, edges []Edge) ([]Group, []Edge, []Stream)
@@ -58,15 +59,15 @@ func TestValidateFindsWhatIsBroken(t *testing.T) {
 			return g, e, EventStreams
 		}, "group catalog: input other has any key"},
 		{"loop of another key", func(g []Group, e []Edge) ([]Group, []Edge, []Stream) {
-			g[7].Loop = stream("usage-loop", BySubject)
+			g[usage].Loop = stream("usage-loop", BySubject)
 			return g, e, EventStreams
 		}, "group usage: its loop is usage-loop, as goka names it, and has the table's key"},
 		{"loop that goka names otherwise", func(g []Group, e []Edge) ([]Group, []Edge, []Stream) {
-			g[7].Loop = stream("usages", BySubscription)
+			g[usage].Loop = stream("usages", BySubscription)
 			return g, e, EventStreams
 		}, "group usage: its loop is usage-loop"},
 		{"loop beside a join", func(g []Group, e []Edge) ([]Group, []Edge, []Stream) {
-			g[7].Join = []string{"consent"}
+			g[usage].Join = []string{"consent"}
 			return g, e, EventStreams
 		}, "group usage: it joins by the keys of its inputs"},
 		{"table without a key", func(g []Group, e []Edge) ([]Group, []Edge, []Stream) {

@@ -74,6 +74,9 @@ func (g *group) once(ctx context.Context) error {
 		Runs: g.def.Name == topology.Router.Name, TxnTimeout: n.cfg.TxnTimeout, Session: n.cfg.Session, Ready: ready, Changed: v.changed, Failed: n.outlets.failed,
 		Pack:   map[string]kafka.Pack{topology.TableTopic(topology.Consent.Name): n.consents.Pack},
 		Logger: n.log, Metrics: n.metrics.engine}
+	if g.def.Name == topology.Delivery.Name {
+		cfg.Changed = n.webhooks.changed(v.changed)
+	}
 	if n.cfg.HoldTable != nil {
 		cfg.HoldTable = func(topic string, p int32) bool { return n.cfg.HoldTable(g.def.Name, topic, p) }
 	}
@@ -134,6 +137,8 @@ func (g *group) callbacks(v *views) (topology.Callbacks, func(*kgo.Record) bool,
 		}
 		return audit.New(audit.Env{Records: n.records, Keys: keys, Now: n.cfg.Now, Partitions: n.cfg.Shape.Partitions,
 			Row: g.ownRow, SetRow: g.setOwnRow}).Callbacks(), wait.record, nil
+	case topology.Delivery.Name:
+		return n.webhooks.callbacks(events), wait.record, nil
 	case topology.Usage.Name:
 		return usage.New(usage.Env{Records: n.records, Partitions: n.cfg.Shape.Partitions}).Callbacks(), wait.record, nil
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"civicbus/codecs"
+	"civicbus/internal/delivery"
 	"civicbus/internal/kafka"
 	"civicbus/processors/event/eventtest"
 	"civicbus/topology"
@@ -26,6 +27,7 @@ func nodeOf(ctx context.Context, w *eventtest.World, partitions int32) *Node {
 func TestEveryGroupHasItsProcessor(t *testing.T) {
 	w := eventtest.New(t)
 	n := nodeOf(t.Context(), w, 8)
+	n.webhooks = &webhooks{node: n, metrics: delivery.NewMetrics(prometheus.NewRegistry())}
 	for _, def := range topology.Groups {
 		callbacks, ready, err := newGroup(n, def).callbacks(newViews(w.Records, n.schemas, silent))
 		if err != nil || ready == nil {

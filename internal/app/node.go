@@ -20,6 +20,7 @@ import (
 	"civicbus/internal/admin"
 	"civicbus/internal/admission"
 	"civicbus/internal/audit"
+	"civicbus/internal/delivery"
 	"civicbus/internal/gateway"
 	"civicbus/internal/kafka"
 	"civicbus/internal/pseudonym"
@@ -37,16 +38,17 @@ type Config struct {
 	BusKey     []byte // at least 32 bytes
 	AuditKey   []byte // at least 32 bytes, for parts audit and heads; nil: derived from the bus key if tables are not compacted, which is on an embedded cluster alone
 	Shape      topology.Shape
-	Replicas   int16            // of topics that the node creates for subscribers and sources; 1
-	LeaseAge   time.Duration    // 500 ms
-	Interval   time.Duration    // 20 ms
-	TxnTimeout time.Duration    // 5 s
-	Session    time.Duration    // 10 s
-	Instance   string           // unique among live nodes; the same after a restart
-	Parts      []string         // groups and edges to run; empty: all
-	Heads      time.Duration    // between two signed heads of a chain of the audit log; 1 minute
-	HeadsFile  string           // signed heads are appended to it too; empty: to the topic alone
-	Gateway    gateway.Settings // for part gateway, which is run when it is named, or when all parts are and somebody could be let in
+	Replicas   int16             // of topics that the node creates for subscribers and sources; 1
+	LeaseAge   time.Duration     // 500 ms
+	Interval   time.Duration     // 20 ms
+	TxnTimeout time.Duration     // 5 s
+	Session    time.Duration     // 10 s
+	Instance   string            // unique among live nodes; the same after a restart
+	Parts      []string          // groups and edges to run; empty: all
+	Heads      time.Duration     // between two signed heads of a chain of the audit log; 1 minute
+	HeadsFile  string            // signed heads are appended to it too; empty: to the topic alone
+	Webhooks   delivery.Settings // for group delivery
+	Gateway    gateway.Settings  // for part gateway, which is run when it is named, or when all parts are and somebody could be let in
 	Now        func() time.Time
 	Logger     *slog.Logger
 	Metrics    *prometheus.Registry // nil: one of its own
@@ -102,6 +104,7 @@ type Node struct {
 	edges       *edges           // nil when none is run
 	notary      *audit.Notary    // nil when it is not run
 	gateway     *gateway.Gateway // nil when it is not run
+	webhooks    *webhooks        // nil when group delivery is not run
 	commands    *admin.Client    // the gateway's; nil without it
 	ctx         context.Context
 	cancel      context.CancelFunc
@@ -153,6 +156,9 @@ func Connect(ctx context.Context, cfg Config) (*Node, error) {
 	n.schemas = newSchemas(n.ctx, n.registry, n.log)
 	n.projections = newProjections(n.ctx, n.registry, n.log)
 	n.outlets = newOutlets(n.admin, n.log)
+	if slices.Contains(cfg.Parts, topology.Delivery.Name) {
+		n.webhooks = newWebhooks(n)
+	}
 	for _, name := range cfg.Parts {
 		if g, ok := topology.GroupByName(name); ok {
 			n.groups = append(n.groups, newGroup(n, g))
@@ -206,6 +212,9 @@ func (c *Config) defaults() error {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
+	if c.Webhooks.Origin == "" {
+		c.Webhooks.Origin = "civicbus"
+	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
@@ -220,7 +229,7 @@ func (n *Node) Run(ctx context.Context) error {
 	defer n.Close()
 	defer collectSeldom()()
 	var wg sync.WaitGroup
-	errs := make(chan error, len(n.groups)+4)
+	errs := make(chan error, len(n.groups)+5)
 	run := func(f func(context.Context) error) {
 		wg.Add(1)
 		go func() {
@@ -242,6 +251,9 @@ func (n *Node) Run(ctx context.Context) error {
 	}
 	if n.gateway != nil {
 		run(n.gateway.Run)
+	}
+	if n.webhooks != nil {
+		run(n.webhooks.run)
 	}
 	wg.Wait()
 	close(errs)
@@ -296,6 +308,9 @@ func (n *Node) Ready() error {
 	}
 	if n.gateway != nil {
 		errs = append(errs, n.gateway.Ready())
+	}
+	if n.webhooks != nil {
+		errs = append(errs, n.webhooks.ready())
 	}
 	return errors.Join(errs...)
 }

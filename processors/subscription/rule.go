@@ -26,6 +26,8 @@ const (
 	BusOnly              = "bus_only"               // only civicbus itself sends activated
 	VersionRequired      = "version_required"       // activated names the version that it activates
 	VectorInvalid        = "vector_invalid"         // no usable offset vector
+	NotAWebhook          = "not_a_webhook"          // only deliveries to a webhook are signed
+	OverlapTooLong       = "overlap_too_long"       // the secret before is good for MaxSecretOverlap at most
 )
 
 // Kinds of a subscription command.
@@ -36,6 +38,7 @@ const (
 	Pause     = "pause"
 	Resume    = "resume"
 	Revoke    = "revoke"
+	Rotate    = "rotate-secret" // of the webhook's signatures
 )
 
 // Statuses of a subscription.
@@ -90,8 +93,10 @@ func Apply(row *codecs.Subscription, cmd *codecs.SubscriptionCommand, look Looku
 			return stop(row, cmd)
 		case Resume:
 			return resume(row)
+		case Rotate:
+			return rotate(row, cmd, now)
 		}
-		return nil, command.Refuse(command.UnknownKind, "kind", "put, approve, pause, resume or revoke")
+		return nil, command.Refuse(command.UnknownKind, "kind", "put, approve, pause, resume, revoke or rotate-secret")
 	})
 }
 
@@ -147,11 +152,13 @@ func fixed(row *codecs.Subscription, wanted *codecs.Subscription) command.Refusa
 func keep(row, wanted *codecs.Subscription, actor string, now time.Time) {
 	if row == nil {
 		wanted.CreatedAt = codecs.Millis(now)
+		wanted.SecretVersion, wanted.SecretOverlap = 0, 0
 		return
 	}
 	wanted.Version, wanted.CreatedAt, wanted.UpdatedAt = row.Version, row.CreatedAt, row.UpdatedAt
 	wanted.Status, wanted.StatusReason, wanted.From = row.Status, row.StatusReason, row.From
 	wanted.RequestedBy, wanted.ApprovedBy = row.RequestedBy, row.ApprovedBy
+	wanted.SecretVersion, wanted.SecretOverlap = row.SecretVersion, row.SecretOverlap
 }
 
 // substance says whether an edit changes what was approved.

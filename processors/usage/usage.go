@@ -9,6 +9,7 @@ package usage
 import (
 	"encoding/binary"
 	"encoding/hex"
+	"slices"
 
 	"civicbus/codecs"
 	"civicbus/internal/flaw"
@@ -33,12 +34,16 @@ func New(env Env) *Group { return &Group{env} }
 
 // Callbacks names a callback for the input and for the loop.
 func (g *Group) Callbacks() topology.Callbacks {
-	return topology.Callbacks{topology.Decisions.Name: g.decided, topology.UsageItems.Name: g.counted}
+	return topology.Callbacks{topology.Decisions.Name: g.decided, topology.DeliveryReports.Name: g.attempted, topology.UsageItems.Name: g.counted}
 }
 
 // access is the kind of the gateway's decisions. A delivery was counted when the router made it; how often it is then read, over
 // HTTP or by a Kafka client, does not count.
 const access = "gateway"
+
+// webhooks is the kind of the decisions at attempts. A permit was counted when the router gave it; what was delivered by then and
+// is denied now counts as both.
+const webhooks = "delivery"
 
 // decided sends each verdict to its subscription. A decision that cannot be decoded counts nowhere: the audit group makes
 // it a dead letter.
@@ -52,7 +57,7 @@ func (g *Group) decided(ctx goka.Context, msg any) {
 		return
 	}
 	for _, v := range d.Verdicts {
-		if v.Subscription == "" {
+		if v.Subscription == "" || d.Kind == webhooks && v.Permit {
 			continue
 		}
 		item, err := g.env.Records.UsageItem.Encode(&codecs.UsageItem{Subscriber: v.Subscriber, Purpose: v.Purpose, Permit: v.Permit, Reason: v.Reason,
@@ -64,7 +69,22 @@ func (g *Group) decided(ctx goka.Context, msg any) {
 	}
 }
 
-// counted adds one verdict to its subscription's row. A row that cannot be decoded begins anew.
+// attempted sends what came of an attempt at a webhook to its subscription.
+func (g *Group) attempted(ctx goka.Context, msg any) {
+	value, _ := msg.([]byte)
+	r, err := g.env.Records.DeliveryReport.Decode(value)
+	if err != nil || r.Subscription == "" || r.Attempt < 1 {
+		return
+	}
+	item, err := g.env.Records.UsageItem.Encode(&codecs.UsageItem{Subscriber: r.Subscriber, Purpose: r.Purpose, DeliveryID: r.DeliveryID, At: r.At,
+		EventType: r.EventType, Attempt: r.Attempt, Outcome: r.Outcome, Cause: r.Cause, Status: r.Status, Millis: r.Millis})
+	if err != nil {
+		ctx.Fail(err)
+	}
+	ctx.Loopback(r.Subscription, item)
+}
+
+// counted adds one verdict, or one attempt, to its subscription's row. A row that cannot be decoded begins anew.
 func (g *Group) counted(ctx goka.Context, msg any) {
 	value, _ := msg.([]byte)
 	item, err := g.env.Records.UsageItem.Decode(value)
@@ -78,6 +98,15 @@ func (g *Group) counted(ctx goka.Context, msg any) {
 		}
 	}
 	if event.Stopped(ctx) {
+		return
+	}
+	if item.Attempt > 0 {
+		next := Attempted(row, item)
+		b, err := g.env.Records.UsageRow.Encode(&next)
+		if err != nil {
+			ctx.Fail(err)
+		}
+		ctx.SetValue(b)
 		return
 	}
 	next := Count(row, item)
@@ -123,6 +152,17 @@ func Count(row codecs.UsageRow, item codecs.UsageItem) codecs.UsageRow {
 	at := int(uint32(row.Next) % codecs.MaxUsageRecent) // whatever stands in the row
 	binary.BigEndian.PutUint64(recent[at*hashBytes:], hash)
 	row.Recent, row.Next = recent[:codecs.MaxUsageRecent*hashBytes], int32((at+1)%codecs.MaxUsageRecent)
+	return row
+}
+
+// Attempted is the row after one more attempt at the subscription's webhook: it knows the last of them.
+func Attempted(row codecs.UsageRow, item codecs.UsageItem) codecs.UsageRow {
+	if row.Subscriber == "" {
+		row.Subscriber, row.Purpose = item.Subscriber, item.Purpose
+	}
+	kept := row.Attempts[max(0, len(row.Attempts)-codecs.MaxUsageAttempts+1):]
+	row.Attempts = append(slices.Clone(kept), codecs.UsageAttempt{DeliveryID: item.DeliveryID, EventType: item.EventType, Attempt: item.Attempt,
+		Outcome: item.Outcome, Cause: item.Cause, Status: item.Status, Millis: item.Millis, At: item.At})
 	return row
 }
 

@@ -1,0 +1,149 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"civicbus/internal/delivery"
+	"civicbus/internal/tables"
+	queued "civicbus/processors/delivery"
+	"civicbus/processors/event"
+	"civicbus/topology"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+var deliveryTable = topology.TableTopic(topology.Delivery.Name)
+
+// webhooks is the sender beside group delivery, with the tables that it decides on.
+type webhooks struct {
+	node    *Node
+	metrics *delivery.Metrics
+
+	mu     sync.Mutex
+	sender *delivery.Sender // nil while none runs
+	world  *tables.World
+}
+
+func newWebhooks(n *Node) *webhooks {
+	return &webhooks{node: n, metrics: delivery.NewMetrics(n.cfg.Metrics)}
+}
+
+func (w *webhooks) current() (*delivery.Sender, *tables.World) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.sender, w.world
+}
+
+// run keeps a sender running until the context ends; one that cannot go on is made anew.
+func (w *webhooks) run(ctx context.Context) error {
+	for wait := 100 * time.Millisecond; ctx.Err() == nil; wait = min(2*wait, 30*time.Second) {
+		began := time.Now()
+		err := w.once(ctx)
+		if ctx.Err() != nil {
+			return nil //nolint:nilerr // what fails while the node stops was stopped
+		}
+		if time.Since(began) > time.Minute {
+			wait = 100 * time.Millisecond
+		}
+		w.node.log.Error("sender of webhooks ended, it is started again", "error", err, "in", wait)
+		pause(ctx, wait)
+	}
+	return nil
+}
+
+func (w *webhooks) once(parent context.Context) error {
+	n := w.node
+	world, err := tables.NewWorld(n.conn, n.registry, n.records, n.cfg.LeaseAge, n.log)
+	if err != nil {
+		return err
+	}
+	sender, err := delivery.New(delivery.Config{Settings: n.cfg.Webhooks, Kind: queued.Kind, Attempts: queued.MaxAttempts, MaxAge: queued.MaxAge(),
+		Outcomes: delivery.Outcomes{Delivered: queued.Delivered, Failed: queued.Failed, Gone: queued.Gone, Denied: queued.Denied, Unreadable: queued.Unreadable,
+			Expired: queued.Expired, Overdue: queued.Overdue},
+		Connection: n.conn, Registry: n.registry, Records: n.records, Keys: n.keys, Tables: world, Age: n.cfg.LeaseAge, Partitions: n.cfg.Shape.Partitions,
+		Rows: w.rows(), Now: n.cfg.Now, Metrics: w.metrics, Logger: n.log})
+	if err != nil {
+		return err
+	}
+	w.mu.Lock()
+	w.sender, w.world = sender, world
+	w.mu.Unlock()
+	defer func() {
+		w.mu.Lock()
+		w.sender, w.world = nil, nil
+		w.mu.Unlock()
+	}()
+	sending, stop := context.WithCancel(parent)
+	defer stop()
+	reading, end := context.WithCancel(context.WithoutCancel(parent)) // attempts that end still need the tables
+	read := make(chan error, 1)
+	go func() {
+		read <- world.Run(reading)
+		stop()
+	}()
+	err = sender.Run(sending)
+	end()
+	return errors.Join(err, <-read)
+}
+
+// rows are those of group delivery in this node.
+func (w *webhooks) rows() delivery.Rows {
+	var own *group
+	for _, g := range w.node.groups {
+		if g.def.Name == topology.Delivery.Name {
+			own = g
+		}
+	}
+	return delivery.Rows{
+		Held: func() []int32 {
+			if s := own.status(); s.State == "running" {
+				return s.Partitions
+			}
+			return nil
+		},
+		Each: func(f func(string, []byte)) {
+			if e := own.engine.Load(); e != nil {
+				e.Rows(deliveryTable, f)
+			}
+		},
+		Row: func(subject string) []byte {
+			if e := own.engine.Load(); e != nil {
+				return e.Row(deliveryTable, subject)
+			}
+			return nil
+		},
+	}
+}
+
+// callbacks are those of group delivery.
+func (w *webhooks) callbacks(events event.Env) topology.Callbacks {
+	return queued.New(queued.Env{Env: events, Buried: w.metrics.Buried, Arrived: func(in event.Input) {
+		if s, _ := w.current(); s != nil {
+			s.Arrived(&kgo.Record{Topic: in.Topic, Partition: in.Partition, Offset: in.Offset, Key: []byte(in.Key), Value: slices.Clone(in.Value), Headers: in.Headers})
+		}
+	}}).Callbacks()
+}
+
+// changed tells the sender of the group's rows.
+func (w *webhooks) changed(next func(table, key string, row []byte)) func(table, key string, row []byte) {
+	return func(table, key string, row []byte) {
+		next(table, key, row)
+		if s, _ := w.current(); s != nil && table == deliveryTable {
+			s.Changed(key, row)
+		}
+	}
+}
+
+// ready says what is missing for deliveries to be attempted.
+func (w *webhooks) ready() error {
+	if _, world := w.current(); world != nil {
+		if _, ok := world.Fresh(); ok {
+			return nil
+		}
+	}
+	return errors.New("webhooks: the tables are not confirmed current")
+}

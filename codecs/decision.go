@@ -10,6 +10,8 @@ type Decision struct {
 	Follows        int64         `avro:"follows" json:"follows"` // offset after the record handled before it there; -1 outside the router and profile
 	DecidedAt      int64         `avro:"decided_at" json:"decidedAt"`
 	LifeEventID    string        `avro:"life_event_id" json:"lifeEventId"`
+	Correlation    string        `avro:"correlation" json:"correlation,omitempty"` // of a follow-up: the life event that caused it; empty: nothing did
+	Subjects       int32         `avro:"subjects" json:"subjects,omitempty"`       // of the router: how many records the event became, each with a decision of its own
 	EventType      string        `avro:"event_type" json:"eventType"`
 	Source         string        `avro:"source" json:"source"`
 	Role           string        `avro:"role" json:"role"`

@@ -23,6 +23,7 @@ const (
 	HeaderAuthorized     = "ce_authorizedsubscribers" // the in-event list, comma separated
 	HeaderCorrelation    = "ce_correlationid"
 	HeaderRecordedTime   = "ce_recordedtime"
+	HeaderLifeEvent      = "ce_lifeeventid" // of a delivery of a follow-up, whose correlation is the event that caused it: its own life event
 	HeaderRedriven       = "ce_redriven"
 	HeaderSubscription   = "ce_subscription"
 	HeaderPurpose        = "ce_purpose"
@@ -33,6 +34,7 @@ const (
 	HeaderProfile        = "civicbus_profile"
 	HeaderProfileVersion = "civicbus_profileversion"
 	HeaderOrganisation   = "civicbus_organisation" // whom admission authenticated
+	HeaderSubjects       = "civicbus_subjects"     // how many records the event became; absent: one
 	HeaderOnly           = "civicbus_only"         // of a redriven record: the one subscription to decide for
 
 	ContentTypeAvro = "application/avro"
@@ -43,6 +45,8 @@ type Envelope struct {
 	ID, Source, Type, Time, Subject, Role string
 	Recipient, DataSchema, Only           string
 	Organisation                          string // whom admission authenticated
+	Correlation                           string // the life event that caused this one, or its own; read it with Cause
+	Subjects                              int    // how many records the event became, each with a decision of its own
 	Index                                 int    // -1: not of a role with many
 	HasList                               bool
 	Authorized                            []string
@@ -55,8 +59,8 @@ type Envelope struct {
 // Profile share memory with the headers' values, which must not change while the envelope is used. The error is Malformed
 // and names the header.
 func ParseEnvelope(n int, header func(i int) (name string, value []byte)) (Envelope, error) {
-	e := Envelope{Index: -1}
-	var spec, index, version, list []byte
+	e := Envelope{Index: -1, Subjects: 1}
+	var spec, index, version, subjects, list []byte
 	for i := range n {
 		switch name, v := header(i); name {
 		case HeaderSpecVersion:
@@ -87,6 +91,10 @@ func ParseEnvelope(n int, header func(i int) (name string, value []byte)) (Envel
 			e.Only = shared(v)
 		case HeaderOrganisation:
 			e.Organisation = shared(v)
+		case HeaderCorrelation:
+			e.Correlation = shared(v)
+		case HeaderSubjects:
+			subjects = v
 		case HeaderProfile:
 			e.Profile = v
 		case HeaderProfileVersion:
@@ -118,7 +126,22 @@ func ParseEnvelope(n int, header func(i int) (name string, value []byte)) (Envel
 		}
 		e.ProfileVersion = n
 	}
+	if subjects != nil {
+		n, err := strconv.ParseUint(string(subjects), 10, 16)
+		if err != nil || n == 0 {
+			return e, Malformed{What: HeaderSubjects, Err: errors.New("is no number of subjects")}
+		}
+		e.Subjects = int(n)
+	}
 	return e, nil
+}
+
+// Cause is the life event that caused the event, whose own is given; the own one where nothing did.
+func (e *Envelope) Cause(own string) string {
+	if len(e.Correlation) != len(own) || strings.Trim(e.Correlation, "0123456789abcdef") != "" {
+		return own
+	}
+	return e.Correlation
 }
 
 // shared is a text over the same memory.

@@ -134,7 +134,7 @@ func (d *Door) Admit(in *Input, tables Tables, now time.Time) Result {
 		return j.finish(Held)
 	}
 	res := Result{Status: Accepted, LifeEvent: j.lifeEvent, Records: make([]Record, 0, len(subjects))}
-	shared := j.sharedHeaders()
+	shared := j.sharedHeaders(len(subjects))
 	for i := range subjects {
 		res.Records = append(res.Records, j.record(&subjects[i], shared))
 	}
@@ -152,6 +152,7 @@ type judgement struct {
 	organisation *codecs.Organisation
 	time         string // ce_time in UTC; empty: not given
 	lifeEvent    string
+	correlation  string // the life event that caused it, or its own
 	body         []byte
 	faults       []codecs.Fault
 }
@@ -176,6 +177,7 @@ func (j *judgement) trust() bool {
 		j.fault("organisation", UnknownOrganisation, "the authenticated organisation is not in the trust registry")
 		return false
 	}
+	j.cause()
 	if j.organisation.Status != "active" {
 		j.fault("organisation", OrganisationNotActive, "the authenticated organisation is not active")
 	}

@@ -65,7 +65,7 @@ func TestAdmitHeaders(t *testing.T) {
 		fmt.Sprintf("ce_dataschema: http://registry:8081/schemas/ids/%d", in.Schema.ID()),
 		"content-type: application/avro", "ce_authorizedsubscribers: kela.fi,vero.fi",
 		"ce_correlationid: " + w.door.Keys.LifeEvent("https://dvv.fi", "birth-1"),
-		"ce_recordedtime: 2026-03-01T12:00:00Z", "ce_redriven: true",
+		"civicbus_subjects: 2", "ce_recordedtime: 2026-03-01T12:00:00Z", "ce_redriven: true",
 		"ce_traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
 		"ce_subject: " + w.subject(pseudonym.Hetu, child), "ce_subjectrole: child",
 	}
@@ -316,18 +316,52 @@ func TestCommandNamesItsRecipient(t *testing.T) {
 	}
 }
 
-func TestOnlyCivicbusNamesTheCausingLifeEvent(t *testing.T) {
+// Civicbus names the cause as it is, an organisation by what it was given; whatever else stands there is dropped or refused.
+func TestWhatCausedAnEvent(t *testing.T) {
 	w := newWorld(t)
-	cause := w.door.Keys.LifeEvent("https://dvv.fi", "other")
+	cause, own := w.door.Keys.LifeEvent("https://dvv.fi", "other"), w.door.Keys.LifeEvent("https://dvv.fi", "birth-1")
+	sealed := w.door.Keys.For("dvv.fi").SealID(cause)
 	for _, test := range []struct {
 		internal bool
 		given    string
-		want     string
-	}{{true, cause, cause}, {false, cause, w.door.Keys.LifeEvent("https://dvv.fi", "birth-1")}, {true, "no id", w.door.Keys.LifeEvent("https://dvv.fi", "birth-1")}} {
+		want     string // empty: refused
+	}{
+		{true, cause, cause}, {false, cause, own}, {true, "no id", own}, {false, "", own},
+		{false, sealed, cause}, {true, sealed, cause},
+		{false, w.door.Keys.For("kela.fi").SealID(cause), ""}, {false, "c1.", ""}, {false, sealed[:len(sealed)-1], ""}, {true, sealed + "A", ""},
+		{false, "C1" + sealed[2:], own},
+	} {
 		in := w.birth(t, child, mother)
 		in.Internal, in.Attributes["correlationid"] = test.internal, test.given
-		if got, _ := header(w.admit(t, in).Records[0].Headers, "ce_correlationid"); got != test.want {
-			t.Errorf("internal %v, given %q: %q", test.internal, test.given, got)
+		res := w.admit(t, in)
+		if test.want == "" {
+			if res.Status != Refused || len(res.Faults) != 1 || res.Faults[0].Reason != UnknownCorrelation {
+				t.Errorf("internal %v, given %q: %s %v", test.internal, test.given, res.Status, res.Faults)
+			}
+			continue
+		}
+		if res.Status != Accepted {
+			t.Fatalf("internal %v, given %q: %v", test.internal, test.given, res.Faults)
+		}
+		for _, r := range res.Records {
+			if got, _ := header(r.Headers, "ce_correlationid"); got != test.want {
+				t.Errorf("internal %v, given %q: %q", test.internal, test.given, got)
+			}
+		}
+	}
+}
+
+// Each record says how many its event became, so that whoever waits for all of their decisions knows when they are there.
+func TestRecordsSayHowManyTheyAre(t *testing.T) {
+	w := newWorld(t)
+	for _, test := range []struct {
+		ids  []string
+		want string
+	}{{[]string{child, mother}, "2"}, {[]string{mother, mother}, ""}} {
+		for _, r := range w.admit(t, w.birth(t, test.ids[0], test.ids[1])).Records {
+			if got, _ := header(r.Headers, codecs.HeaderSubjects); got != test.want {
+				t.Errorf("%v: %q, want %q", test.ids, got, test.want)
+			}
 		}
 	}
 }

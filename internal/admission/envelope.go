@@ -13,7 +13,7 @@ import (
 // would pass for one.
 var reserved = map[string]bool{
 	"redriven": true, "subjectindex": true, "subscription": true, "purpose": true,
-	"legalbasis": true, "grantreference": true, "withheld": true,
+	"legalbasis": true, "grantreference": true, "withheld": true, "lifeeventid": true,
 }
 
 // own are attributes that Admit reads or writes itself; every other one is passed on as it is (CloudEvents 1.0.2

@@ -19,6 +19,7 @@ const (
 	ReservedAttribute  = "reserved_attribute"  // civicbus alone writes it
 	TooManyAttributes  = "too_many_attributes" // or too long ones
 	PersonalIdentifier = "personal_identifier" // a national id where none may stand
+	UnknownCorrelation = "unknown_correlation" // a correlationid in the form of a delivery's that was not made for this organisation
 	InvalidList        = "invalid_list"        // the list of authorised subscribers is not one of organisation ids
 
 	// Of trust.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"civicbus/codecs"
+	"civicbus/internal/pseudonym"
 )
 
 // header names of civicbus's own records; ce_ headers are CloudEvents' Kafka binding.
@@ -16,9 +17,9 @@ const (
 )
 
 // sharedHeaders are those that every record of the event carries.
-func (j *judgement) sharedHeaders() []codecs.Header {
+func (j *judgement) sharedHeaders(subjects int) []codecs.Header {
 	in := j.in
-	hs := make([]codecs.Header, 0, len(in.Attributes)+10)
+	hs := make([]codecs.Header, 0, len(in.Attributes)+11)
 	add := func(name, value string) { hs = append(hs, codecs.Header{Key: name, Value: []byte(value)}) }
 	add("ce_specversion", "1.0")
 	add("ce_id", in.Attributes["id"])
@@ -36,7 +37,10 @@ func (j *judgement) sharedHeaders() []codecs.Header {
 	if in.HasList {
 		add(headerAuthorized, strings.Join(in.Authorized, ","))
 	}
-	add("ce_correlationid", j.correlation())
+	add("ce_correlationid", j.correlation)
+	if subjects > 1 {
+		add(codecs.HeaderSubjects, strconv.Itoa(subjects))
+	}
 	add("ce_recordedtime", j.now.UTC().Format(time.RFC3339Nano))
 	if in.Redriven {
 		add("ce_redriven", "true")
@@ -49,12 +53,24 @@ func (j *judgement) sharedHeaders() []codecs.Header {
 	return hs
 }
 
-// correlation is the life event: the event's own, or for civicbus's own events the one that caused them.
-func (j *judgement) correlation() string {
-	if given := j.in.Attributes["correlationid"]; j.in.Internal && lifeEventID(given) {
-		return given
+// cause finds the life event that caused this one. civicbus itself names it as it is; an organisation by the correlationid of
+// a delivery, which is its own name of it (pseudonym.Pairwise.SealID) and tells nothing to anybody else. Any other
+// correlationid is the source's own and is dropped: two subscribers could join on it.
+func (j *judgement) cause() {
+	given := j.in.Attributes["correlationid"]
+	switch {
+	case strings.HasPrefix(given, pseudonym.CorrelationPrefix):
+		opened, err := j.door.Keys.For(j.organisation.ID).OpenID(given)
+		if err != nil {
+			j.fault("correlationid", UnknownCorrelation, "not the correlationid of a delivery to this organisation")
+			return
+		}
+		j.correlation = opened
+	case j.in.Internal && lifeEventID(given):
+		j.correlation = given
+	default:
+		j.correlation = j.lifeEvent
 	}
-	return j.lifeEvent
 }
 
 func (j *judgement) record(s *subject, shared []codecs.Header) Record {

@@ -153,6 +153,10 @@ func (x *Exit) Decide(snap *verdict.Snapshot, sub *codecs.Subscription, l *Deliv
 	if c, ok := Header(r, codecs.HeaderCorrelation); ok {
 		d.LifeEventID, _ = x.cfg.Keys.For(sub.Subscriber).OpenID(c)
 	}
+	if own, ok := Header(r, codecs.HeaderLifeEvent); ok { // a follow-up's correlation is what caused it
+		d.Correlation = d.LifeEventID
+		d.LifeEventID, _ = x.cfg.Keys.For(sub.Subscriber).OpenID(own)
+	}
 	if l.Outcome != Decided {
 		return nil, on
 	}

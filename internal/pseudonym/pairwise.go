@@ -13,11 +13,13 @@ import (
 	"civicbus/internal/flaw"
 )
 
+// CorrelationPrefix begins each subscriber's name of a life event.
+const CorrelationPrefix = "c1."
+
 const (
-	correlationPrefix = "c1."
-	checkBytes        = 8
-	sealedBytes       = idBytes + checkBytes
-	sealedSize        = 3 + sealedBytes/3*4 // 24 bytes are 32 characters, without padding
+	checkBytes  = 8
+	sealedBytes = idBytes + checkBytes
+	sealedSize  = 3 + sealedBytes/3*4 // 24 bytes are 32 characters, without padding
 )
 
 // Pairwise is one subscriber's view of subjects and life events. Safe for concurrent use.
@@ -36,7 +38,7 @@ func (k *Keys) For(subscriber string) *Pairwise {
 	}
 	p, _ := k.pairwise.LoadOrStore(subscriber, &Pairwise{
 		subjects: newSealer(k.secret, PairwisePrefix, "civicbus pairwise subject 1:"+subscriber),
-		events:   newSealer(k.secret, correlationPrefix, "civicbus pairwise event 1:"+subscriber),
+		events:   newSealer(k.secret, CorrelationPrefix, "civicbus pairwise event 1:"+subscriber),
 	})
 	return p.(*Pairwise)
 }

@@ -106,8 +106,9 @@ func (s *scratch) gather(en *entry, values []codecs.Value) []codecs.Value {
 // A filter is first evaluated on the whole event, so that a denial is on record also where nothing is granted; what
 // would be permitted is evaluated once more on the permitted fields alone (ReasonFilterUnknown).
 //
-// An organisation's own subscriptions do receive the events that it published: it may need them in the bus's order.
-// Where that would loop, the one who answers events must not answer its own.
+// An organisation's own subscriptions do receive the events that it published: it may need them in the bus's order. A
+// follow-up (an event that another one caused) does not come back to its publisher: whoever answers events would answer
+// its own answers.
 //
 // It may be called by many goroutines at once, each with its own dst and ev.
 func (s *Snapshot) Decide(dst []Verdict, ev *Event, c *codecs.Consents, now time.Time) []Verdict {
@@ -218,6 +219,7 @@ type decision struct {
 //	active       the subscription is active (or activating: see ReasonSubscriptionNotActive)
 //	trust        its organisation is active, entitled to the type for this purpose and basis, certified now
 //	restriction  the subject is neither protected nor under erasure; this stops legal obligations too
+//	own          it is no follow-up that the subscriber itself published
 //	obligation   a legal obligation that is in force permits here: nothing below can stop it
 //	objection    the subject has not blocked this subscription
 //	list         the event's list of authorised subscribers, if it has one, names it; for consent only
@@ -237,6 +239,9 @@ func (d *decision) decide() Verdict {
 			return d.deny(ReasonConsentsUnreadable)
 		}
 		return d.deny(ReasonRestricted)
+	}
+	if d.event.FollowUp && d.event.Publisher == sub.Subscriber {
+		return d.deny(ReasonOwnEvent)
 	}
 	rule := -1
 	if sub.Basis != BasisConsent {

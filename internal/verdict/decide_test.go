@@ -50,6 +50,7 @@ var steps = []step{
 			w.consents.Restriction = "protected"
 		}
 	}},
+	{"own follow-up", forAll(ReasonOwnEvent), func(w *world, _ *codecs.Subscription) { w.event.FollowUp, w.event.Publisher = true, "kela.fi" }},
 	{"objection", map[string]string{BasisConsent: ReasonObjected, "public_task": ReasonObjected}, func(w *world, s *codecs.Subscription) {
 		w.consents.Objections = append(w.consents.Objections, codecs.Objection{Subscription: s.ID})
 	}},
@@ -106,6 +107,9 @@ var cases = []struct {
 		w.event.HasList = true
 		w.consents.EndedAt = 1
 	}},
+	{"an organisation's own event, which nothing caused", "sub-law", ReasonRule, func(w *world, _ *codecs.Subscription) { w.event.Publisher = "kela.fi" }},
+	{"another's follow-up", "sub-law", ReasonRule, func(w *world, _ *codecs.Subscription) { w.event.FollowUp, w.event.Publisher = true, "kela.f" }},
+	{"its own follow-up", "sub-task", ReasonOwnEvent, func(w *world, _ *codecs.Subscription) { w.event.FollowUp, w.event.Publisher = true, "kela.fi" }},
 	{"no consent row is no matter to a rule", "sub-task", ReasonRule, func(w *world, _ *codecs.Subscription) { w.consents = nil }},
 	{"list narrows consent only", "sub-task", ReasonRule, func(w *world, _ *codecs.Subscription) { w.event.HasList = true }},
 	{"in the list", "sub-consent", ReasonConsent, func(w *world, _ *codecs.Subscription) {

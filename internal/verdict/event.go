@@ -10,6 +10,8 @@ type Event struct {
 	Source     string
 	Subject    string   // inside the bus; no decision reads it
 	Recipient  string   // of a command: the one organisation it is for
+	Publisher  string   // the organisation that published it
+	FollowUp   bool     // another event caused it
 	Index      int      // of the subject in the array of a role with many; one that the array does not have owns nothing in it
 	Authorized []string // the in-event list of authorised subscribers, valid if HasList
 	HasList    bool

@@ -52,6 +52,8 @@ func model(w *world, filters map[string]*expr, env map[string]any) map[string]mo
 			reason = ReasonCertificationMissing
 		case w.consents.Restriction != "":
 			reason = ReasonRestricted
+		case w.event.FollowUp && w.event.Publisher == s.Subscriber:
+			reason = ReasonOwnEvent
 		case s.Basis == "legal_obligation" && rule != nil:
 			permit = ReasonRule
 		case objected:
@@ -235,6 +237,9 @@ func drawWorld(t *testing.T, rt *rapid.T, schema *codecs.Schema) (w *world, filt
 			State:     rapid.SampledFrom([]string{"given", "given", "given", "given", "refused", "withdrawn"}).Draw(rt, "state"),
 			Recipient: rapid.SampledFrom([]string{"kela.fi", "kela.fi", "vero.fi"}).Draw(rt, "grantee"),
 			Purpose:   rapid.SampledFrom(drawPurpose).Draw(rt, "grant purpose"), Scopes: some("grant scopes", drawScopes)})
+	}
+	if w.event.FollowUp = seldom("follow-up"); w.event.FollowUp {
+		w.event.Publisher = rapid.SampledFrom([]string{"kela.fi", "dvv.fi"}).Draw(rt, "publisher")
 	}
 	if w.event.HasList = seldom("list"); w.event.HasList {
 		w.event.Authorized = some("authorized", []string{"kela.fi", "vero.fi"})

@@ -3,7 +3,7 @@ package verdict
 // Reasons of verdicts: a closed list, also the label of metrics. Each names the step of the precedence that gives it, in
 // the order in which the steps are taken (decide.go):
 //
-//	match, active, trust, restriction, obligation, objection, list, basis, filter
+//	match, active, trust, restriction, own, obligation, objection, list, basis, filter
 //
 // An event that a subscription's type, role or filter does not match gives no verdict at all.
 const (
@@ -34,6 +34,8 @@ const (
 	// ReasonRestricted denies: step restriction; the subject is protected or under erasure. It stands before the legal
 	// obligation, so it stops that too.
 	ReasonRestricted = "restricted"
+	// ReasonOwnEvent denies: step own; a follow-up does not come back to the organisation that published it.
+	ReasonOwnEvent = "own_event"
 	// ReasonObjected denies: step objection; the subject blocked this subscription. It stops every basis but a legal
 	// obligation in force.
 	ReasonObjected = "objected"
@@ -67,7 +69,7 @@ func Reasons() []string {
 	return []string{
 		ReasonConsent, ReasonRule,
 		ReasonNotRecipient, ReasonNotMatched, ReasonSubscriptionNotActive, ReasonSubscriberNotTrusted, ReasonNotEntitled,
-		ReasonCertificationMissing, ReasonConsentsUnreadable, ReasonRestricted, ReasonObjected, ReasonNotInEventList,
+		ReasonCertificationMissing, ReasonConsentsUnreadable, ReasonRestricted, ReasonOwnEvent, ReasonObjected, ReasonNotInEventList,
 		ReasonRuleNotInForce, ReasonDeceased, ReasonNoGrant, ReasonScopeNotGranted, ReasonGrantRefused, ReasonGrantWithdrawn,
 		ReasonGrantExpired, ReasonGrantNotYetValid, ReasonFilterUnknown,
 	}

@@ -157,10 +157,16 @@ var details = map[string]string{
 // the one buffer of the work.
 func (w *work) delivery(v *verdict.Verdict, id []byte, lifeEvent string, to *route) (kafka.Output, error) {
 	r, e := &w.record, &w.record.Envelope
+	thin, webhook := v.Sub.Delivery.Thin, v.Sub.Delivery.Kind == "webhook"
+	shown := v
+	if thin && !webhook { // what goes to a webhook is decided again, on what it holds; nobody else reads it
+		bare := v.Bare()
+		shown = &bare
+	}
 	at := len(w.text)
 	var withheld *verdict.Withheld
 	var err error
-	if w.text, withheld, err = w.cut.Project(codecs.AppendWire(w.text, to.schema), v, to.projection); err != nil {
+	if w.text, withheld, err = w.cut.Project(codecs.AppendWire(w.text, to.schema), shown, to.projection); err != nil {
 		return kafka.Output{}, err
 	}
 	value := w.since(at)
@@ -173,14 +179,21 @@ func (w *work) delivery(v *verdict.Verdict, id []byte, lifeEvent string, to *rou
 	}
 	subject := w.since(at)
 	at = len(w.text)
-	w.text = to.pair.AppendSealID(w.text, lifeEvent)
+	w.text = to.pair.AppendSealID(w.text, w.cause)
 	correlation := w.since(at)
+	var own []byte
+	if w.seen.FollowUp {
+		at = len(w.text)
+		w.text = to.pair.AppendSealID(w.text, lifeEvent)
+		own = w.since(at)
+	}
 	at = len(w.text)
 	h := headers{append(w.text, to.headers...), to.count}
 	h.add(codecs.HeaderID, id)
 	h.add(codecs.HeaderTime, octets(e.Time))
 	h.add(codecs.HeaderSubject, subject)
 	h.add(codecs.HeaderCorrelation, correlation)
+	h.add(codecs.HeaderLifeEvent, own)
 	h.add(codecs.HeaderReference, octets(v.Reference))
 	if withheld != nil {
 		h.add(codecs.HeaderWithheld, withheld.Text)

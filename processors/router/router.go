@@ -112,6 +112,7 @@ type work struct {
 	inputs   []event.Input
 	record   event.Record
 	seen     verdict.Event // the record, as internal/verdict sees it
+	cause    string        // the life event that caused it; its own where nothing did
 	stamp    codecs.Attributes
 	consents codecs.Consents
 	verdicts []verdict.Verdict
@@ -167,7 +168,8 @@ func (w *work) event(ctx goka.Context, in event.Input) bool {
 		return false
 	}
 	consents := w.unpacked(row)
-	w.see()
+	d := r.Decision(event.Decided)
+	w.see(d.LifeEventID)
 	snap, now := env.Snapshot(), env.Now()
 	if snap != w.snap {
 		w.snap = snap
@@ -179,10 +181,13 @@ func (w *work) event(ctx goka.Context, in event.Input) bool {
 	} else if v, ok := snap.DecideOne(&w.seen, r.Envelope.Only, consents, now); ok {
 		w.verdicts = append(w.verdicts, v)
 	}
-	d := r.Decision(event.Decided)
 	d.DecidedAt = codecs.Millis(now)
 	if consents != nil {
 		d.ConsentVersion = consents.Version
+	}
+	d.Subjects = int32(r.Envelope.Subjects)
+	if w.seen.FollowUp {
+		d.Correlation = w.cause
 	}
 	if err = w.seen.Malformed; err == nil {
 		d.Verdicts, err = w.carryOut(d.LifeEventID)
@@ -207,9 +212,10 @@ func (w *work) unpacked(row []byte) *codecs.Consents {
 var consentTable = topology.TableTopic(topology.Consent.Name)
 
 // see makes of the record what internal/verdict sees of it.
-func (w *work) see() {
+func (w *work) see(lifeEvent string) {
 	e := &w.record.Envelope
-	w.seen = verdict.Event{Type: e.Type, Role: e.Role, Source: e.Source, Subject: e.Subject, Recipient: e.Recipient, Index: e.Index,
+	w.cause = e.Cause(lifeEvent)
+	w.seen = verdict.Event{Type: e.Type, Role: e.Role, Source: e.Source, Subject: e.Subject, Recipient: e.Recipient, Publisher: e.Organisation, FollowUp: w.cause != lifeEvent, Index: e.Index,
 		Authorized: e.Authorized, HasList: e.HasList, Schema: w.record.Schema, Body: w.record.Body, Attr: w.attr}
 	if e.Profile != nil {
 		var err error

@@ -177,7 +177,7 @@ func TestADeliveryAndItsDecision(t *testing.T) {
 	}
 	verdicts := d.Verdicts
 	d.Verdicts = nil
-	if want := (codecs.Decision{Kind: "router", Topic: "life.birth", Follows: 41, DecidedAt: w.Now.UnixMilli(), LifeEventID: lifeEvent, EventType: eventtest.Birth,
+	if want := (codecs.Decision{Kind: "router", Topic: "life.birth", Follows: 41, DecidedAt: w.Now.UnixMilli(), LifeEventID: lifeEvent, Subjects: 1, EventType: eventtest.Birth,
 		Source: eventtest.Source, Role: "child", Outcome: "decided", CatalogVersion: 7, ConsentVersion: 11, ProfileVersion: 12}); fmt.Sprint(d) != fmt.Sprint(want) {
 		t.Errorf("decision %+v, want %+v", d, want)
 	}

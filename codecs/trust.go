@@ -13,9 +13,11 @@ type Organisation struct {
 	Inbox           bool            `avro:"inbox" json:"inbox,omitempty"`         // has a topic inbox.{id}
 	Receives        []Entitlement   `avro:"receives" json:"receives,omitempty"`   // what it may subscribe to
 	Certifications  []Certification `avro:"certifications" json:"certifications,omitempty"`
-	PreApproved     []string        `avro:"pre_approved" json:"preApproved,omitempty"` // purposes whose subscriptions need no second person
-	AppliedIDs      []string        `avro:"commands_applied" json:"-"`                 // ids of the last 16 commands applied
-	AppliedVersions []int64         `avro:"versions_applied" json:"-"`                 // the versions they were answered with, in the same order
+	PreApproved     []string        `avro:"pre_approved" json:"preApproved,omitempty"`        // purposes whose subscriptions need no second person
+	ReadBytes       int64           `avro:"read_bytes" json:"readBytesPerSecond,omitempty"`   // that it may fetch from one broker; 0: what the cluster's settings say
+	WriteBytes      int64           `avro:"write_bytes" json:"writeBytesPerSecond,omitempty"` // that it may produce to one broker; 0: the same
+	AppliedIDs      []string        `avro:"commands_applied" json:"-"`                        // ids of the last 16 commands applied
+	AppliedVersions []int64         `avro:"versions_applied" json:"-"`                        // the versions they were answered with, in the same order
 	UpdatedAt       int64           `avro:"updated_at" json:"-"`
 }
 

@@ -64,6 +64,23 @@ func start(t *testing.T, change ...func(*app.Config)) *bus {
 // real one has one user at a time.
 func prepare(t *testing.T, change ...func(*app.Config)) *bus {
 	t.Helper()
+	b := newBus(t)
+	if real := realcluster.FromEnv(); real != nil {
+		b.cfg.Connection.Brokers, b.cfg.Registry.URL = real.Brokers, real.Registry
+		b.cfg.Shape.Compact = true
+	} else {
+		t.Parallel()
+		b.embed(embedded.Config{Logger: b.cfg.Logger})
+	}
+	for _, c := range change {
+		c(&b.cfg)
+	}
+	b.connect()
+	return b
+}
+
+// newBus is a bus without a cluster.
+func newBus(t *testing.T) *bus {
 	b := &bus{t: t, root: t, nodes: map[string]*node{}, log: &logBuffer{}}
 	var out io.Writer = b.log
 	if os.Getenv("CIVICBUS_TEST_LOG") != "" {
@@ -76,21 +93,16 @@ func prepare(t *testing.T, change ...func(*app.Config)) *bus {
 		defer b.mu.Unlock()
 		return b.hold != nil && b.hold(group, topic, p)
 	}
-	if real := realcluster.FromEnv(); real != nil {
-		b.cfg.Connection.Brokers, b.cfg.Registry.URL = real.Brokers, real.Registry
-		b.cfg.Shape.Compact = true
-	} else {
-		t.Parallel()
-		c, err := embedded.Start(t.Context(), embedded.Config{Logger: b.cfg.Logger})
-		b.must(err)
-		t.Cleanup(func() { b.must(c.Close()) })
-		b.cluster, b.cfg.Connection.Brokers, b.cfg.Registry.URL = c, c.Brokers(), c.RegistryURL()
-	}
-	for _, c := range change {
-		c(&b.cfg)
-	}
-	b.connect()
 	return b
+}
+
+// embed starts an embedded cluster, which lives as long as the test.
+func (b *bus) embed(cfg embedded.Config) {
+	b.t.Helper()
+	c, err := embedded.Start(b.t.Context(), cfg)
+	b.must(err)
+	b.t.Cleanup(func() { b.must(c.Close()) })
+	b.cluster, b.cfg.Connection.Brokers, b.cfg.Registry.URL = c, c.Brokers(), c.RegistryURL()
 }
 
 func (b *bus) connect() {

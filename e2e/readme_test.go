@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"flag"
 	"os"
@@ -54,8 +55,39 @@ func TestReadmeTour(t *testing.T) {
 	}
 	text, _, _ := strings.Cut(rest, "\n## ")
 	r := newTour(t)
+	ran := r.follow(text)
+	if ran < 12 {
+		t.Errorf("only %d blocks of the tour were run", ran)
+	}
+	t.Run("commands", func(t *testing.T) { documentedCommands(t, filepath.Join(r.dir, "civicbus")) })
+}
+
+// tour is the reader of the README, or of another page, at a shell.
+type tour struct {
+	t       *testing.T
+	file    string
+	dir     string            // the program, and where it keeps its data
+	env     []string          // of every block
+	address map[string]string // what the README writes for an address -> what it is here
+}
+
+func newTour(t *testing.T) *tour {
+	r := &tour{t: t, file: "README.md", dir: t.TempDir(), address: map[string]string{}}
+	r.address["bin/civicbus"] = filepath.Join(r.dir, "civicbus")
+	for _, v := range os.Environ() { // this machine's own settings are no part of the tour
+		if name, _, _ := strings.Cut(v, "="); !strings.HasPrefix(name, "CIVICBUS_") && name != "PATH" {
+			r.env = append(r.env, v)
+		}
+	}
+	r.env = append(r.env, "PATH="+r.dir+string(os.PathListSeparator)+os.Getenv("PATH"),
+		"CIVICBUS_EMBEDDED_DATA_DIR="+filepath.Join(r.dir, "civicbus-data"), "CIVICBUS_EMBEDDED_KAFKA_PORT=0", "CIVICBUS_EMBEDDED_REGISTRY_PORT=0")
+	return r
+}
+
+// follow runs the blocks of a page until one is not as the page says, and returns how many it ran.
+func (r *tour) follow(text string) (ran int) {
+	r.t.Helper()
 	blocks := fenced(text)
-	ran := 0
 	for i, b := range blocks {
 		var want string
 		if i+1 < len(blocks) && blocks[i+1].language == "text" {
@@ -68,38 +100,19 @@ func TestReadmeTour(t *testing.T) {
 			}
 		case "text":
 		default:
-			t.Errorf("README.md: a block of the tour is %q: nobody runs it", b.language)
+			r.t.Errorf("%s: a block is %q: nobody runs it", r.file, b.language)
 		}
-		if t.Failed() {
-			return
+		if r.t.Failed() {
+			break
+		}
+		for _, m := range exports.FindAllStringSubmatch(b.text, -1) {
+			r.env = append(r.env, m[1]+"="+r.here(m[2])) // each block has a shell of its own
 		}
 	}
-	if ran < 12 {
-		t.Errorf("only %d blocks of the tour were run", ran)
-	}
-	t.Run("commands", func(t *testing.T) { documentedCommands(t, filepath.Join(r.dir, "civicbus")) })
+	return ran
 }
 
-// tour is the reader of the README, at a shell.
-type tour struct {
-	t       *testing.T
-	dir     string            // the program, and where it keeps its data
-	env     []string          // of every block
-	address map[string]string // what the README writes for an address -> what it is here
-}
-
-func newTour(t *testing.T) *tour {
-	r := &tour{t: t, dir: t.TempDir(), address: map[string]string{}}
-	r.address["bin/civicbus"] = filepath.Join(r.dir, "civicbus")
-	for _, v := range os.Environ() { // this machine's own settings are no part of the tour
-		if name, _, _ := strings.Cut(v, "="); !strings.HasPrefix(name, "CIVICBUS_") && name != "PATH" {
-			r.env = append(r.env, v)
-		}
-	}
-	r.env = append(r.env, "PATH="+r.dir+string(os.PathListSeparator)+os.Getenv("PATH"),
-		"CIVICBUS_EMBEDDED_DATA_DIR="+filepath.Join(r.dir, "civicbus-data"), "CIVICBUS_EMBEDDED_KAFKA_PORT=0", "CIVICBUS_EMBEDDED_REGISTRY_PORT=0")
-	return r
-}
+var exports = regexp.MustCompile(`(?m)^export (CIVICBUS_\w+)=(\S+)$`)
 
 // step runs one block and compares what it prints with want. A block of a client that is not installed here is passed over,
 // which is said, and which is no step.
@@ -113,7 +126,7 @@ func (r *tour) step(b block, want string) bool {
 	case words[0] == "kcat" && strings.Contains(b.text, "inbox.hus.fi") && !installed("kcat"):
 		r.t.Log("kcat is not installed: its event is published from the command line, for what follows")
 		b.text = "civicbus publish --as hus.fi -f examples/events/birth.json\n"
-	case words[0] == "kcat" && !installed("kcat"), b.language == "python" && !installed("python3", "-c", "import confluent_kafka.schema_registry.avro"):
+	case words[0] == "kcat" && !installed("kcat"), b.language == "python" && !installed(python(), "-c", "import "+needs(b.text)):
 		r.t.Logf("passed over, the client is not installed: %s", strings.Join(words[:3], " "))
 		return false
 	}
@@ -128,12 +141,24 @@ func (r *tour) step(b block, want string) bool {
 			break
 		}
 	}
-	r.t.Errorf("README.md says\n%s\nprints\n%s\nit prints (%v)\n%s%s", b.text, want, err, got, rest)
+	r.t.Errorf("%s says\n%s\nprints\n%s\nit prints (%v)\n%s%s", r.file, b.text, want, err, got, rest)
 	return true
 }
 
+// needs are the modules that a block in Python imports from.
+func needs(text string) string {
+	var names []string
+	for _, m := range regexp.MustCompile(`(?m)^from (\S+) import`).FindAllStringSubmatch(text, -1) {
+		names = append(names, m[1])
+	}
+	return strings.Join(names, ", ")
+}
+
+// python is the Python of whoever reads.
+func python() string { return cmp.Or(os.Getenv("CIVICBUS_TEST_PYTHON"), "python3") }
+
 // changes finds blocks that do more than ask. The others may be asked again, until what was done before them shows.
-var changes = regexp.MustCompile(`go build|register|apply|approve|publish|-P|erase|pause|resume|--execute|consumer`)
+var changes = regexp.MustCompile(`go build|register|apply|approve|publish|-P|erase|pause|resume|--execute|consumer|issue|rotate|revoke`)
 
 // ask runs a block once, and returns what it prints.
 func (r *tour) ask(b block) (answer, rest string, err error) {
@@ -143,7 +168,7 @@ func (r *tour) ask(b block) (answer, rest string, err error) {
 	cmd := exec.CommandContext(ctx, "sh", "-e")
 	cmd.Stderr = &out // the README shows both, in their order
 	if b.language == "python" {
-		cmd = exec.CommandContext(ctx, "python3", "-")
+		cmd = exec.CommandContext(ctx, python(), "-")
 		cmd.Stderr = &said // what librdkafka logs
 	}
 	cmd.Dir, cmd.Env, cmd.Stdin, cmd.Stdout = "..", r.env, strings.NewReader(r.here(b.text)), &out
@@ -203,7 +228,7 @@ func (r *tour) keep(args []string, want string) {
 	}
 	r.env = append(r.env, "CIVICBUS_KAFKA_BROKERS="+r.address["127.0.0.1:9092"], "CIVICBUS_REGISTRY_URL=http://"+r.address["127.0.0.1:8081"])
 	if got := r.there(got); !matches(got, want) {
-		r.t.Errorf("README.md says that civicbus %v prints\n%s\nit prints\n%s", args, want, got)
+		r.t.Errorf("%s says that civicbus %v prints\n%s\nit prints\n%s", r.file, args, want, got)
 	}
 }
 

@@ -37,7 +37,8 @@ func nodeConfig(cfg *config.Config, key []byte, log *slog.Logger, parts []string
 		Heads: cfg.Audit.HeadInterval, HeadsFile: cfg.Audit.HeadFile,
 		Shape:    topology.Shape{Partitions: cfg.Kafka.Partitions, Compact: !embedded}, // the embedded broker's compaction cannot be trusted with transactions yet
 		LeaseAge: cfg.Lease.Age, Interval: cfg.Engine.Interval, TxnTimeout: cfg.Engine.TransactionTimeout,
-		Instance: cfg.Engine.InstanceID, Parts: parts, Gateway: gatewaySettings(cfg), Logger: log}, nil
+		Instance: cfg.Engine.InstanceID, Parts: parts, Gateway: gatewaySettings(cfg),
+		Access: app.Access{Manage: cfg.Access.Manage, Limits: limits(cfg)}, Logger: log}, nil
 }
 
 // gatewaySettings turns settings into the gateway's.

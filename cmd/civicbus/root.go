@@ -33,7 +33,7 @@ Every setting is a key of the configuration file, an environment variable and a 
 	root.AddCommand(
 		newCatalog(), newTrust(), newSubscription(), newConsent(), newSubject(),
 		newPublish(), newTail(), newDeadLetters(), newLag(), newAudit(), newUsage(),
-		newTopics(), newSchemas(), newTopology(), newToken(), newBench(), newConfig(), newVersion(),
+		newTopics(), newAccess(), newSchemas(), newTopology(), newToken(), newBench(), newConfig(), newVersion(),
 	)
 	root.AddCommand(parts()...)
 	return root

@@ -86,7 +86,7 @@ func newTopics() *cobra.Command {
 		},
 	}
 	formatFlag(apply, "table", "json")
-	return group("topics", "The topics of the map, and how they are configured", list, diff, apply)
+	return group("topics", "The topics of the map, and how they are configured", list, diff, apply, newTopicsDelete())
 }
 
 // wanted gives the settings of the cluster that is connected to, and what a node of it would be: an embedded one has other

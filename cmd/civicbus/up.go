@@ -27,7 +27,14 @@ topic, registers every schema and runs every group. Ctrl-C stops it cleanly; sta
 		}
 		ctx := cmd.Context()
 		log := logger(cmd, cfg)
-		cluster, err := embedded.Start(ctx, embedded.Config{DataDir: cfg.Embedded.DataDir, Host: cfg.Embedded.Host,
+		if secure, _ := cmd.Flags().GetBool("secure"); secure { // added below
+			cfg.Embedded.Secure = true
+		}
+		superuser, err := secured(cfg)
+		if err != nil {
+			return err
+		}
+		cluster, err := embedded.Start(ctx, embedded.Config{DataDir: cfg.Embedded.DataDir, Host: cfg.Embedded.Host, Superuser: superuser,
 			KafkaPort: cfg.Embedded.KafkaPort, RegistryPort: cfg.Embedded.RegistryPort, Logger: warnings(log)})
 		if err != nil {
 			return err
@@ -60,6 +67,13 @@ topic, registers every schema and runs every group. Ctrl-C stops it cleanly; sta
 			return err
 		}
 		fmt.Fprintf(out, "Kafka            %s\nSchema Registry  %s\ndata             %s\n", cluster.Brokers()[0], cluster.RegistryURL(), cfg.Embedded.DataDir)
+		if superuser != nil {
+			path, err := tellSettings(cfg)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(out, "settings         %s (export CIVICBUS_CONFIG=%s: every client of Kafka authenticates)\n", path, path)
+		}
 		go whenReady(ctx, n, func() {
 			select {
 			case addr := <-address:
@@ -71,6 +85,7 @@ topic, registers every schema and runs every group. Ctrl-C stops it cleanly; sta
 		})
 		return serveNode(ctx, n, cfg.HTTP.Listen, func(addr string) { fmt.Fprintf(out, "metrics, health  http://%s/metrics /livez /readyz\n", addr) })
 	}
+	cmd.Flags().Bool("secure", false, "as --embedded-secure: every client of the broker authenticates, civicbus itself as the superuser")
 	return cmd
 }
 
@@ -91,10 +106,15 @@ func makeBusKey(cfg *config.Config) ([]byte, error) {
 	if key != nil {
 		return key, nil
 	}
-	return newBusKey(busKeyPath(cfg))
+	key, err = newSecret(busKeyPath(cfg))
+	if err != nil {
+		return nil, fmt.Errorf("make a bus key: %w", err)
+	}
+	return key, nil
 }
 
-func newBusKey(path string) ([]byte, error) {
+// newSecret makes a secret of 32 random bytes in a file, or reads the one that is there.
+func newSecret(path string) ([]byte, error) {
 	var secret [32]byte
 	_, _ = rand.Read(secret[:]) // never fails (crypto/rand)
 	text := hex.EncodeToString(secret[:])
@@ -103,7 +123,7 @@ func newBusKey(path string) ([]byte, error) {
 		return config.ReadSecret(path)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("make a bus key: %w", err)
+		return nil, err
 	}
 	_, err = f.WriteString(text + "\n")
 	return []byte(text), errors.Join(err, f.Sync(), f.Close())

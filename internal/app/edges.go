@@ -18,14 +18,17 @@ import (
 )
 
 // edges are the parts of a node that are no goka groups: the relay of Kafka inboxes, and the keepers, which create
-// subscribers' and sources' topics and activate subscriptions. They share one view of trust, catalog and subscriptions.
+// subscribers' and sources' topics and activate subscriptions, and access, which gives organisations their rights on Kafka. They
+// share one view of trust, catalog and subscriptions.
 type edges struct {
 	node  *Node
 	views *views
 	view  *kafka.View
 	wake  chan struct{} // has room for one: a row changed
+	moved chan struct{} // the same, for access
 	mu    sync.Mutex
 	known map[string]bool // topics that are as wanted
+	gone  map[string]bool // inboxes of revoked organisations that are not there any more
 	orgs  map[string]*codecs.Organisation
 	subs  map[string]*activation
 }
@@ -38,8 +41,8 @@ type activation struct {
 }
 
 func newEdges(n *Node) (*edges, error) {
-	e := &edges{node: n, views: newViews(n.records, n.schemas, n.log), wake: make(chan struct{}, 1),
-		known: map[string]bool{}, orgs: map[string]*codecs.Organisation{}, subs: map[string]*activation{}}
+	e := &edges{node: n, views: newViews(n.records, n.schemas, n.log), wake: make(chan struct{}, 1), moved: make(chan struct{}, 1),
+		known: map[string]bool{}, gone: map[string]bool{}, orgs: map[string]*codecs.Organisation{}, subs: map[string]*activation{}}
 	var err error
 	e.view, err = kafka.NewView(n.conn, n.cfg.LeaseAge, n.log, e.changed, catalogTable, trustTable, subscriptionTable)
 	return e, err
@@ -64,9 +67,11 @@ func (e *edges) changed(table, key string, row []byte) {
 	default:
 		return
 	}
-	select {
-	case e.wake <- struct{}{}:
-	default:
+	for _, c := range []chan struct{}{e.wake, e.moved} {
+		select {
+		case c <- struct{}{}:
+		default:
+		}
 	}
 }
 
@@ -85,6 +90,13 @@ func (e *edges) run(ctx context.Context) error {
 		go func() {
 			defer wg.Done()
 			e.keep(ctx)
+		}()
+	}
+	if slices.Contains(e.node.cfg.Parts, PartAccess) {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			e.access(ctx)
 		}()
 	}
 	if slices.Contains(e.node.cfg.Parts, PartRelay) {
@@ -172,8 +184,15 @@ func (e *edges) keep(ctx context.Context) {
 func (e *edges) topics(ctx context.Context) bool {
 	e.mu.Lock()
 	var want []topology.Topic
+	var retired []string
 	for id, org := range e.orgs {
 		if org == nil {
+			continue
+		}
+		if org.Status == verdict.StatusRevoked { // what an operator deleted of a revoked one is not made again
+			if t := topology.InboxTopicName(id); org.Inbox && !e.known[t] && !e.gone[t] {
+				retired = append(retired, t)
+			}
 			continue
 		}
 		if t := topology.SubscriberTopic(id, e.node.cfg.Shape); len(org.Receives) > 0 && !e.known[t.Name] {
@@ -184,6 +203,12 @@ func (e *edges) topics(ctx context.Context) bool {
 		}
 	}
 	e.mu.Unlock()
+	if err := e.retire(ctx, retired); err != nil {
+		if ctx.Err() == nil {
+			e.node.log.Warn("look for the inboxes of revoked organisations: retrying", "error", err)
+		}
+		return true
+	}
 	if len(want) == 0 {
 		return false
 	}
@@ -199,6 +224,27 @@ func (e *edges) topics(ctx context.Context) bool {
 	}
 	e.mu.Unlock()
 	return false
+}
+
+// retire looks which inboxes of revoked organisations are still there: what stands in them is relayed, and refused on record.
+func (e *edges) retire(ctx context.Context, inboxes []string) error {
+	if len(inboxes) == 0 {
+		return nil
+	}
+	listed, err := e.node.admin.ListTopics(ctx, inboxes...)
+	if err != nil {
+		return err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, name := range inboxes {
+		if t, ok := listed[name]; ok && t.Err == nil {
+			e.known[name] = true
+		} else {
+			e.gone[name] = true
+		}
+	}
+	return nil
 }
 
 // activate sends `activated` for each subscription whose activating row has been in effect for the lease's age: from then

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"civicbus/codecs"
+	"civicbus/internal/access"
 	"civicbus/internal/admin"
 	"civicbus/internal/admission"
 	"civicbus/internal/audit"
@@ -47,6 +48,7 @@ type Config struct {
 	Parts      []string          // groups and edges to run; empty: all
 	Heads      time.Duration     // between two signed heads of a chain of the audit log; 1 minute
 	HeadsFile  string            // signed heads are appended to it too; empty: to the topic alone
+	Access     Access            // for part access
 	Webhooks   delivery.Settings // for group delivery
 	Gateway    gateway.Settings  // for part gateway, which is run when it is named, or when all parts are and somebody could be let in
 	Now        func() time.Time
@@ -57,12 +59,19 @@ type Config struct {
 	HoldTable func(group, topic string, partition int32) bool
 }
 
+// Access says how part access works: it is run when it is named, or when all parts are and Manage is set.
+type Access struct {
+	Manage bool
+	Limits access.Limits
+}
+
 // Edges that a node can run beside the groups of the map.
 const (
 	PartRelay    = "relay"
 	PartKeepers  = "keepers" // creates subscribers' and sources' topics, activates subscriptions
 	PartHeads    = "heads"   // signs how far the audit log's chains have come
 	PartGateway  = "gateway" // civicbus over HTTP
+	PartAccess   = "access"  // organisations' rights on Kafka
 	settleTime   = 10 * time.Second
 	connectLimit = 30 * time.Second
 )
@@ -73,7 +82,7 @@ func Parts() []string {
 	for _, g := range topology.Groups {
 		all = append(all, g.Name)
 	}
-	return append(all, PartRelay, PartKeepers, PartHeads, PartGateway)
+	return append(all, PartRelay, PartKeepers, PartHeads, PartGateway, PartAccess)
 }
 
 // DeriveAuditKey makes an audit key out of a bus key, for an embedded cluster alone: whoever has its bus key has its broker's
@@ -164,7 +173,7 @@ func Connect(ctx context.Context, cfg Config) (*Node, error) {
 			n.groups = append(n.groups, newGroup(n, g))
 		}
 	}
-	if slices.Contains(cfg.Parts, PartRelay) || slices.Contains(cfg.Parts, PartKeepers) {
+	if slices.ContainsFunc([]string{PartRelay, PartKeepers, PartAccess}, func(p string) bool { return slices.Contains(cfg.Parts, p) }) {
 		if n.edges, err = newEdges(n); err != nil {
 			n.Close()
 			return nil, err
@@ -196,6 +205,9 @@ func (c *Config) defaults() error {
 		c.Parts = Parts()
 		if !c.Gateway.Configured() {
 			c.Parts = slices.DeleteFunc(c.Parts, func(p string) bool { return p == PartGateway })
+		}
+		if !c.Access.Manage {
+			c.Parts = slices.DeleteFunc(c.Parts, func(p string) bool { return p == PartAccess })
 		}
 	}
 	for _, p := range c.Parts {
@@ -229,7 +241,7 @@ func (n *Node) Run(ctx context.Context) error {
 	defer n.Close()
 	defer collectSeldom()()
 	var wg sync.WaitGroup
-	errs := make(chan error, len(n.groups)+5)
+	errs := make(chan error, len(n.groups)+6)
 	run := func(f func(context.Context) error) {
 		wg.Add(1)
 		go func() {

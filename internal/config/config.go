@@ -25,6 +25,7 @@ type Config struct {
 	Gateway  Gateway  `koanf:"gateway"`
 	Keys     Keys     `koanf:"keys"`
 	Audit    Audit    `koanf:"audit"`
+	Access   Access   `koanf:"access"`
 	Embedded Embedded `koanf:"embedded"`
 	Log      Log      `koanf:"log"`
 
@@ -169,6 +170,24 @@ type Audit struct {
 	HeadFile string `koanf:"head_file" usage:"file that signed heads of the audit log are appended to"`
 }
 
+// Access is what trusted organisations may do on Kafka by themselves: each has a user, rights on its own topics and quotas.
+// What a quota says is for each broker by itself; 0 is none.
+type Access struct {
+	// Manage makes civicbus run keep organisations' rights and quotas as the trust registry and the subscriptions say, when it
+	// runs all parts. Part access does it whatever this says, and so does civicbus up with embedded.secure. Default false.
+	Manage bool `koanf:"manage" usage:"keep organisations' rights and quotas on Kafka as the trust registry says"`
+	// Brokers are the addresses that organisations' clients are told to connect to. Default: those of kafka.brokers.
+	Brokers []string `koanf:"brokers" usage:"addresses (host:port) that organisations connect to; empty: kafka.brokers"`
+	// RegistryURL is the Schema Registry's address that they are told. Default: registry.url.
+	RegistryURL string `koanf:"registry_url" usage:"URL of the Schema Registry that organisations are told; empty: registry.url"`
+	// ReadBytes is how many bytes a second an organisation may fetch from one broker. Default 10485760.
+	ReadBytes int `koanf:"read_bytes" usage:"bytes a second that an organisation may fetch from one broker; 0: any"`
+	// WriteBytes is how many bytes a second an organisation may produce to one broker. Default 10485760.
+	WriteBytes int `koanf:"write_bytes" usage:"bytes a second that an organisation may produce to one broker; 0: any"`
+	// RequestPercent is how much of one broker's time an organisation's requests may take; 100 is one thread. Default 100.
+	RequestPercent int `koanf:"request_percent" usage:"percent of one thread of a broker that an organisation may take; 0: any"`
+}
+
 // Embedded is the cluster that `civicbus up` runs in its own process.
 type Embedded struct {
 	// DataDir holds topics, schemas and keys. Default civicbus-data, in the working directory.
@@ -179,6 +198,9 @@ type Embedded struct {
 	KafkaPort int `koanf:"kafka_port" usage:"port of the embedded broker; 0: a free one"`
 	// RegistryPort is the registry's port; 0 takes a free one. Default 8081.
 	RegistryPort int `koanf:"registry_port" usage:"port of the embedded registry; 0: a free one"`
+	// Secure makes every client of the broker authenticate; civicbus itself may do everything, others what they were given.
+	// Default false: whoever reaches the broker may do everything.
+	Secure bool `koanf:"secure" usage:"every client of the embedded broker authenticates, and has the rights that it was given"`
 }
 
 // The formats of log lines.
@@ -203,6 +225,7 @@ func Defaults(embedded bool) *Config {
 		Lease:    Lease{Age: 500 * time.Millisecond},
 		Engine:   Engine{Interval: 20 * time.Millisecond, TransactionTimeout: 5 * time.Second},
 		Audit:    Audit{HeadInterval: time.Minute},
+		Access:   Access{ReadBytes: 10 << 20, WriteBytes: 10 << 20, RequestPercent: 100},
 		HTTP:     HTTP{Listen: "127.0.0.1:9644"},
 		Gateway:  Gateway{Listen: "127.0.0.1:8080", Audience: "civicbus", RateLimit: 6000, MaxConnections: 10_000},
 		Embedded: Embedded{DataDir: "civicbus-data", Host: "127.0.0.1", KafkaPort: 9092, RegistryPort: 8081},

@@ -27,6 +27,7 @@ func (c *Config) Validate() error {
 	f.file("keys.bus_key_file", c.Keys.BusKeyFile)
 	f.file("keys.audit_key_file", c.Keys.AuditKeyFile)
 	f.between("audit.head_interval", c.Audit.HeadInterval, 100*time.Millisecond, 24*time.Hour)
+	c.Access.validate(&f)
 	c.Embedded.validate(&f)
 	f.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	f.oneOf("log.format", c.Log.Format, Text, JSON)
@@ -130,6 +131,23 @@ func (g Gateway) validate(f *faults) {
 	}
 	if g.MaxConnections < 1 {
 		f.add("gateway.max_connections", strconv.Itoa(g.MaxConnections), "must be 1 or more")
+	}
+}
+
+func (a Access) validate(f *faults) {
+	for _, b := range a.Brokers {
+		f.address("access.brokers", b, 1)
+	}
+	if u, err := url.Parse(a.RegistryURL); a.RegistryURL != "" && (err != nil || u.Host == "" || u.User != nil || u.Scheme != "http" && u.Scheme != "https") {
+		f.add("access.registry_url", withoutPassword(a.RegistryURL), "must be a URL with http or https and a host")
+	}
+	for _, q := range []struct {
+		key   string
+		value int
+	}{{"access.read_bytes", a.ReadBytes}, {"access.write_bytes", a.WriteBytes}, {"access.request_percent", a.RequestPercent}} {
+		if q.value < 0 {
+			f.add(q.key, strconv.Itoa(q.value), "must be 0 or more")
+		}
 	}
 }
 

@@ -8,7 +8,8 @@
 //     transactions, committed offsets, schema ids and versions. The broker writes through the operating system's page
 //     cache, as Kafka does by default; the registry syncs each change to disk before it answers.
 //   - One process a data directory: a second one is refused.
-//   - There is no replication, and no authentication: it listens on the loopback address unless told otherwise.
+//   - There is no replication. Without a superuser there is no authentication either, and it listens on the loopback address
+//     unless told otherwise; with one every client authenticates, and has the rights that it was given (secure.go).
 package embedded
 
 import (
@@ -41,6 +42,8 @@ type Config struct {
 	KafkaPort int
 	// RegistryPort is the registry's TCP port; 0 takes a free one.
 	RegistryPort int
+	// Superuser makes it a secured cluster: who may do everything on it. nil: everybody may.
+	Superuser *User
 	// Logger receives what the broker and the registry report; nil discards it.
 	Logger *slog.Logger
 }
@@ -89,7 +92,7 @@ func (c *Cluster) start(ctx context.Context, cfg Config) (err error) {
 	if c.kafka, err = startKafka(ctx, cfg, kafkaDir); err != nil {
 		return err
 	}
-	c.registry, err = startRegistry(ctx, net.JoinHostPort(cfg.Host, strconv.Itoa(cfg.RegistryPort)), journalPath, cfg.Logger)
+	c.registry, err = startRegistry(ctx, net.JoinHostPort(cfg.Host, strconv.Itoa(cfg.RegistryPort)), journalPath, cfg.Superuser, cfg.Logger)
 	return err
 }
 

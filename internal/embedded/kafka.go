@@ -46,9 +46,22 @@ func startKafka(ctx context.Context, cfg Config, dir string) (*kfake.Cluster, er
 	if dir != "" {
 		opts = append(opts, kfake.DataDir(dir))
 	}
+	if cfg.Superuser != nil {
+		secured, err := securing(*cfg.Superuser, dir)
+		if err != nil {
+			return nil, err
+		}
+		opts = append(opts, secured...)
+	}
 	k, err := kfake.NewCluster(opts...)
 	if err != nil {
 		return nil, fmt.Errorf("start embedded kafka on %s port %d: %w", cfg.Host, cfg.KafkaPort, err)
+	}
+	if cfg.Superuser == nil {
+		withoutAuthorizer(k)
+	} else if err := offerOldHandshake(ctx, k, *cfg.Superuser); err != nil {
+		k.Close()
+		return nil, err
 	}
 	k.ControlKey(int16(kmsg.Fetch), func(req kmsg.Request) (kmsg.Response, error, bool) {
 		k.KeepControl()

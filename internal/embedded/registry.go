@@ -40,8 +40,11 @@ type Registry struct {
 }
 
 // startRegistry restores what the journal at path holds (empty: keep none) and listens on address.
-func startRegistry(ctx context.Context, address, path string, log *slog.Logger) (*Registry, error) {
+func startRegistry(ctx context.Context, address, path string, superuser *User, log *slog.Logger) (*Registry, error) {
 	r := newRegistry(address, log)
+	if superuser != nil {
+		r.http = guarded(r.http, *superuser)
+	}
 	if path != "" {
 		var err error
 		if r.journal, err = openJournal(path, r.restore); err != nil {

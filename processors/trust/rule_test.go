@@ -76,6 +76,8 @@ func TestApply(t *testing.T) {
 		{"publishes without source", nil, edit(func(o *codecs.Organisation) { o.Source = "" }), SourceMissing, "source", 0, ""},
 		{"source with a space", nil, edit(func(o *codecs.Organisation) { o.Source = "https://kela.fi/ a" }), SourceMissing, "source", 0, ""},
 		{"empty command type", nil, edit(func(o *codecs.Organisation) { o.Commands = []string{""} }), verdict.FaultBadName, "commands[0]", 0, ""},
+		{"quotas of its own", nil, edit(func(o *codecs.Organisation) { o.ReadBytes, o.WriteBytes = 1<<20, 1 }), "", "", 1, Active},
+		{"negative quota", nil, edit(func(o *codecs.Organisation) { o.WriteBytes = -1 }), QuotaInvalid, "writeBytesPerSecond", 0, ""},
 		{"no purpose", nil, edit(func(o *codecs.Organisation) { o.Receives[0].Purposes = nil }), verdict.FaultPurposeNotAllowed, "receives[0].purposes", 0, ""},
 		{"unknown basis", nil, edit(func(o *codecs.Organisation) { o.Receives[0].Bases = []string{"consent", "habit"} }), verdict.FaultUnknownBasis, "receives[0].bases[1]", 0, ""},
 		{"certification over before it begins", nil, edit(func(o *codecs.Organisation) { o.Certifications[0].ValidFrom = 2 }), verdict.FaultBadInterval, "certifications[0].validTo", 0, ""},

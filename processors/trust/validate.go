@@ -13,6 +13,7 @@ const (
 	NameInvalid   = "bad_name" // people need one, and it has to fit
 	DIDInvalid    = verdict.FaultBadDID
 	SourceMissing = verdict.FaultBadSource
+	QuotaInvalid  = "bad_quota" // a negative number of bytes
 )
 
 // maxName is the bytes of an organisation's name, and of a DID.
@@ -35,5 +36,7 @@ func validate(o *codecs.Organisation) []codecs.Fault {
 	check(o.Name != "" && command.Plain(o.Name, maxName), "name", NameInvalid, "1 to 256 bytes of plain text")
 	check(err == nil && o.DID != "" && len(o.DID) <= maxName, "did", DIDInvalid, "a DID such as did:web:kela.fi, without path, query or fragment")
 	check(o.Source != "" || !o.Inbox, "source", SourceMissing, "whoever has an inbox publishes, and has a source, such as https://dvv.fi")
+	check(o.ReadBytes >= 0, "readBytesPerSecond", QuotaInvalid, "0 or more")
+	check(o.WriteBytes >= 0, "writeBytesPerSecond", QuotaInvalid, "0 or more")
 	return found
 }

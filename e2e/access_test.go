@@ -1,0 +1,395 @@
+package e2e
+
+import (
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"civicbus/codecs"
+	"civicbus/examples"
+	"civicbus/internal/access"
+	"civicbus/topology"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+	"github.com/twmb/franz-go/pkg/kversion"
+)
+
+// TestATopicOfOnesOwn gives the post its user, as an operator does, and reads and writes with clients that are given nothing
+// but what is printed then. What the post loses in the trust registry it loses on Kafka.
+func TestATopicOfOnesOwn(t *testing.T) {
+	b := secured(t)
+	b.smallWorld(func(w *examples.World) {
+		for i := range w.Organisations {
+			w.Organisations[i].Inbox = w.Organisations[i].ID == register
+		}
+	})
+	op := b.operator()
+	b.granted(op)
+	who := people(1, 5)
+	var grants []*order
+	for _, p := range who {
+		grants = append(grants, b.grantPost(p))
+	}
+	b.inEffect(grants...)
+	l := b.newLedger()
+	l.move(granted, who...)
+	l.audit()
+
+	mine, topic := b.issue(op, post), topology.SubscriberTopicName(post)
+	if _, err := op.IssueAccess(b.t.Context(), quotas, post, false); !errors.Is(err, access.ErrHasUser) {
+		b.t.Errorf("issued twice: %v", err)
+	}
+	if mine.Topic != topic || mine.User != post || strings.Contains(b.log.String(), mine.Password) {
+		b.t.Errorf("%+v, or its password is logged", mine)
+	}
+
+	b.sub("franz-go", func() {
+		reader := b.as(mine, kgo.ConsumeTopics(topic), kgo.ConsumerGroup(mine.GroupPrefix+"franz"))
+		records, err := b.take(reader, len(who))
+		b.must(err)
+		for _, r := range records {
+			if v := b.decode(r); v["newAddress"] == nil {
+				b.t.Errorf("read %v", v)
+			}
+		}
+		b.must(reader.CommitRecords(b.t.Context(), records...))
+		for name, opts := range map[string][]kgo.Opt{
+			"another's topic":      {kgo.ConsumeTopics(topology.SubscriberTopicName(agency))},
+			"what is admitted":     {kgo.ConsumeTopics(topology.Admitted.Name)},
+			"an event stream":      {kgo.ConsumeTopics(topology.Address.Name)},
+			"consents":             {kgo.ConsumeTopics(topology.TableTopic(topology.Consent.Name))},
+			"decisions":            {kgo.ConsumeTopics(topology.Decisions.Name)},
+			"an inbox":             {kgo.ConsumeTopics(topology.InboxTopicName(register))},
+			"in another's group":   {kgo.ConsumeTopics(topic), kgo.ConsumerGroup(access.GroupPrefix(agency) + "reader")},
+			"in the bus's group":   {kgo.ConsumeTopics(topic), kgo.ConsumerGroup(topology.Router.Name)},
+			"in a group of nobody": {kgo.ConsumeTopics(topic), kgo.ConsumerGroup(post)},
+		} {
+			if got, err := b.take(b.as(mine, opts...), 1); !refused(err) {
+				b.t.Errorf("the post reads %s: %d records, %v", name, len(got), err)
+			}
+		}
+		writer := b.as(mine)
+		for _, to := range []string{topic, topology.SubscriberTopicName(agency), topology.InboxTopicName(register), topology.Admitted.Name, topology.ConsentCommands.Name} {
+			if err := writer.ProduceSync(b.t.Context(), &kgo.Record{Topic: to, Value: []byte("x")}).FirstErr(); !refused(err) {
+				b.t.Errorf("the post writes to %s: %v", to, err)
+			}
+		}
+		if r, err := kadm.NewClient(writer).CreateTopic(b.t.Context(), 1, 1, nil, "mine"); !refused(errors.Join(err, r.Err)) {
+			b.t.Errorf("the post creates a topic: %v %v", err, r.Err)
+		}
+		if r, err := kadm.NewClient(writer).DeleteTopics(b.t.Context(), topic); err == nil && !refused(r[topic].Err) {
+			b.t.Errorf("the post deletes its topic: %v", r)
+		}
+	})
+
+	b.sub("confluent-kafka", func() { b.confluentKafka(mine, agency, len(who)) })
+
+	b.sub("source", func() {
+		source := b.issue(op, register)
+		value, err := json.Marshal(json.RawMessage(moved("from-inbox", who[0], "Inbox street 1")))
+		b.must(err)
+		writer := b.as(source, kgo.DefaultProduceTopic(source.Inbox))
+		b.must(writer.ProduceSync(b.t.Context(), &kgo.Record{Value: value, Headers: []kgo.RecordHeader{{Key: "content-type", Value: []byte("application/cloudevents+json")}}}).FirstErr())
+		b.want(b.decision("from-inbox", who[0]), postSub, "permit consent")
+		for _, to := range []string{topology.InboxTopicName(post), topic, topology.Admitted.Name, topology.Address.Name} {
+			if err := writer.ProduceSync(b.t.Context(), &kgo.Record{Topic: to, Value: value}).FirstErr(); !refused(err) {
+				b.t.Errorf("the source writes to %s: %v", to, err)
+			}
+		}
+		if _, err := b.take(b.as(source, kgo.ConsumeTopics(source.Inbox)), 1); !refused(err) {
+			b.t.Errorf("the source reads its inbox: %v", err)
+		}
+	})
+
+	b.sub("another password", func() {
+		next, err := op.IssueAccess(b.t.Context(), quotas, post, true)
+		b.must(err)
+		b.eventually("the old password opens nothing", func() bool {
+			return b.as(mine, kgo.RequestRetries(0), kgo.RetryTimeout(time.Second)).Ping(b.t.Context()) != nil
+		})
+		_, err = b.take(b.as(next, kgo.ConsumeTopics(topic)), len(who))
+		b.must(err)
+		mine = next
+	})
+
+	b.sub("suspended and resumed", func() {
+		b.loses(mine, "suspended", func() { b.inEffect(b.trust("suspend", codecs.Organisation{ID: post})) })
+		if _, err := op.IssueAccess(b.t.Context(), quotas, post, true); !errors.Is(err, access.ErrNoAccess) {
+			b.t.Errorf("a suspended organisation gets a password: %v", err)
+		}
+		b.inEffect(b.trust("resume", codecs.Organisation{ID: post}))
+		b.eventually("the post reads again, with the password that it had", func() bool {
+			got, err := b.take(b.as(mine, kgo.ConsumeTopics(topic)), 1)
+			return err == nil && len(got) > 0
+		})
+	})
+
+	b.sub("its last subscription", func() {
+		b.loses(mine, "without a subscription", func() {
+			b.inEffect(b.subscription("revoke", "operator:anna", codecs.Subscription{ID: postSub}))
+		})
+	})
+
+	b.sub("revoked", func() {
+		b.inEffect(b.trust("revoke", codecs.Organisation{ID: post}))
+		b.eventually("the user is gone", func() bool {
+			a, err := op.Access(b.t.Context(), quotas, post)
+			b.must(err)
+			return !a.Have.Users[post] && len(a.Have.Rights[post]) == 0 && len(a.Have.Quotas[post]) == 0
+		})
+		if _, err := op.IssueAccess(b.t.Context(), quotas, post, false); !errors.Is(err, access.ErrNoAccess) {
+			b.t.Errorf("a revoked organisation gets a user: %v", err)
+		}
+		topics, err := b.admin.ListTopics(b.t.Context(), topic)
+		b.must(err)
+		if topics[topic].Err != nil {
+			b.t.Errorf("the topic went by itself: %v", topics[topic].Err)
+		}
+	})
+}
+
+// loses has a reader of the topic open while an organisation loses its right, and demands that it is refused within seconds
+// of the change being in effect, on the connection that it has.
+func (b *bus) loses(c access.Client, why string, change func()) {
+	b.t.Helper()
+	reader := b.as(c, kgo.ConsumeTopics(c.Topic))
+	_, err := b.take(reader, 1)
+	b.must(err)
+	change()
+	begun := time.Now()
+	_, err = b.take(reader, 1<<30)
+	if !refused(err) {
+		b.t.Errorf("%s: %v", why, err)
+	}
+	b.t.Logf("%s: refused %s after the change was in effect", why, time.Since(begun).Round(time.Millisecond))
+	if _, err := b.take(b.as(c, kgo.ConsumeTopics(c.Topic)), 1); !refused(err) {
+		b.t.Errorf("%s, with a new connection: %v", why, err)
+	}
+}
+
+// securedReader is a subscriber in Python that is given the file that civicbus printed.
+//
+//go:embed testdata/secured.py
+var securedReader string
+
+// confluentKafka reads with librdkafka's Python client what is its own, and is refused what is not.
+func (b *bus) confluentKafka(c access.Client, other string, n int) {
+	python := os.Getenv("CIVICBUS_TEST_PYTHON")
+	if python == "" {
+		if python = "python3"; !installed(python, "-c", "import confluent_kafka, fastavro") {
+			b.t.Skip("python3 has no confluent-kafka and fastavro: pip install them, or name a Python that has by CIVICBUS_TEST_PYTHON")
+		}
+	}
+	text, err := c.Text("librdkafka")
+	b.must(err)
+	file := filepath.Join(b.t.TempDir(), "client.properties")
+	b.must(os.WriteFile(file, []byte(text), 0o600))
+	var got struct {
+		Read    []map[string]any
+		Refused map[string]string
+	}
+	out := b.command(python, "-c", securedReader, file, b.cfg.Registry.URL, c.Topic, fmt.Sprint(n), topology.SubscriberTopicName(other), access.GroupPrefix(other)+"reader",
+		topology.InboxTopicName(register))
+	b.must(json.Unmarshal([]byte(out), &got))
+	if len(got.Read) != n {
+		b.t.Errorf("%d records, want %d", len(got.Read), n)
+	}
+	for _, v := range got.Read {
+		if v["newAddress"] == nil || v["oldAddress"] != nil {
+			b.t.Errorf("read %v", v)
+		}
+	}
+	for what, want := range map[string]string{"topic": "TOPIC_AUTHORIZATION_FAILED", "group": "GROUP_AUTHORIZATION_FAILED", "own topic": "TOPIC_AUTHORIZATION_FAILED",
+		"inbox": "TOPIC_AUTHORIZATION_FAILED", "wrong password": "refused", "no password": "refused"} {
+		if got.Refused[what] != want {
+			b.t.Errorf("%s: %q, want %q", what, got.Refused[what], want)
+		}
+	}
+}
+
+// neighbours are ids that a careless pattern would take for one another.
+var neighbours = []string{"a", "a.a", "a.b", "a.b.c", "a-b", "a-a", "aa", "ab", "b", "b.a", "oma.fi", "oma.fi.south", "oma.fi-south", "oma", "fi", "subscriber", "inbox", "router", "civicbus.fi", "everyone"}
+
+// TestNobodyReachesAnother tries, for each ordered pair of twenty subscribers, every request that could show or change
+// something of the other's topic, inbox and groups. Each is also tried on one's own, where it is answered, so that a refusal
+// says something.
+func TestNobodyReachesAnother(t *testing.T) {
+	b := secured(t)
+	ids := make([]string, 0, len(neighbours))
+	b.smallWorld(func(w *examples.World) {
+		var o codecs.Organisation
+		var s codecs.Subscription
+		for _, x := range w.Organisations {
+			if x.ID == post {
+				o = x
+			}
+		}
+		for _, x := range w.Subscriptions {
+			if x.ID == postSub {
+				s = x
+			}
+		}
+		for _, id := range neighbours {
+			ids = append(ids, id)
+			org, sub := subscriberLike(o, s, id)
+			w.Organisations, w.Subscriptions = append(w.Organisations, org), append(w.Subscriptions, sub)
+		}
+	})
+	op := b.operator()
+	b.granted(op)
+	a, err := op.Access(b.t.Context(), quotas)
+	b.must(err)
+	clients := map[string]*kgo.Client{}
+	for _, id := range ids {
+		password, err := access.Issue(b.t.Context(), b.client, a.Wanted[id], a.Have, superuser)
+		b.must(err)
+		c := access.NewClient(a.Wanted[id], password)
+		c.Brokers = b.cfg.Connection.Brokers
+		clients[id] = b.as(c, kgo.MaxVersions(kversion.V2_8_0())) // the last that fetches by a topic's name
+	}
+	tries, crossings, answered := 0, 0, 0
+	for _, from := range ids {
+		for _, to := range ids {
+			for what, ask := range b.intrusions(to) {
+				code, err := ask(clients[from])
+				if err == nil {
+					err = kerr.ErrorForCode(code)
+				}
+				no := refused(err)
+				if !no && !errors.As(err, new(*kerr.Error)) && err != nil {
+					b.t.Fatalf("%s asks for %s of %s: %v", from, what, to, err)
+				}
+				switch {
+				case from == to && !no:
+					answered++
+				case from == to && !strings.HasPrefix(what, "!"):
+					b.t.Errorf("%s: %s of its own: %v", from, what, err)
+				case from != to:
+					tries++
+					if !no {
+						crossings++
+						b.t.Errorf("%s reaches %s: %s: %v", from, to, what, err)
+					}
+				}
+			}
+		}
+	}
+	if want := len(ids) * 7; answered != want {
+		b.t.Errorf("%d requests about one's own were answered, want %d", answered, want)
+	}
+	b.t.Logf("%d ordered pairs, %d requests, %d crossings", len(ids)*(len(ids)-1), tries, crossings)
+	seen, err := kadm.NewClient(clients["a"]).ListTopics(b.t.Context())
+	b.must(err)
+	for name := range seen {
+		if name != topology.SubscriberTopicName("a") && name != topology.InboxTopicName("a") {
+			b.t.Errorf("a sees that there is %s", name)
+		}
+	}
+}
+
+// intrusions are requests about an organisation's topic, inbox and groups, each with how to find the error in its answer. One
+// whose name begins with ! nobody may make, about one's own neither.
+func (b *bus) intrusions(of string) map[string]func(*kgo.Client) (int16, error) {
+	ctx := b.t.Context()
+	topic, inbox, group := topology.SubscriberTopicName(of), topology.InboxTopicName(of), access.GroupPrefix(of)+"reader"
+	produce := func(topic string) func(*kgo.Client) (int16, error) {
+		return func(cl *kgo.Client) (int16, error) {
+			req := kmsg.NewPtrProduceRequest()
+			req.Acks, req.TimeoutMillis = -1, 1000
+			req.Topics = []kmsg.ProduceRequestTopic{{Topic: topic, Partitions: []kmsg.ProduceRequestTopicPartition{{Records: []byte{0}}}}}
+			resp, err := req.RequestWith(ctx, cl)
+			if err != nil {
+				return 0, err
+			}
+			return resp.Topics[0].Partitions[0].ErrorCode, nil
+		}
+	}
+	return map[string]func(*kgo.Client) (int16, error){
+		"describe the topic": func(cl *kgo.Client) (int16, error) {
+			req := kmsg.NewPtrMetadataRequest()
+			req.Topics = []kmsg.MetadataRequestTopic{{Topic: &topic}}
+			resp, err := req.RequestWith(ctx, cl)
+			if err != nil {
+				return 0, err
+			}
+			return resp.Topics[0].ErrorCode, nil
+		},
+		"fetch": func(cl *kgo.Client) (int16, error) {
+			req := kmsg.NewPtrFetchRequest()
+			req.MaxBytes = 1 << 20
+			req.Topics = []kmsg.FetchRequestTopic{{Topic: topic, Partitions: []kmsg.FetchRequestTopicPartition{{PartitionMaxBytes: 1 << 20, CurrentLeaderEpoch: -1, LogStartOffset: -1, LastFetchedEpoch: -1}}}}
+			resp, err := req.RequestWith(ctx, cl)
+			if err != nil {
+				return 0, err
+			}
+			return resp.Topics[0].Partitions[0].ErrorCode, nil
+		},
+		"list offsets": func(cl *kgo.Client) (int16, error) {
+			req := kmsg.NewPtrListOffsetsRequest()
+			req.Topics = []kmsg.ListOffsetsRequestTopic{{Topic: topic, Partitions: []kmsg.ListOffsetsRequestTopicPartition{{CurrentLeaderEpoch: -1, Timestamp: -1}}}}
+			resp, err := req.RequestWith(ctx, cl)
+			if err != nil {
+				return 0, err
+			}
+			return resp.Topics[0].Partitions[0].ErrorCode, nil
+		},
+		"join the group": func(cl *kgo.Client) (int16, error) {
+			req := kmsg.NewPtrJoinGroupRequest()
+			req.Group, req.SessionTimeoutMillis, req.RebalanceTimeoutMillis, req.ProtocolType = group, 6000, 6000, "consumer"
+			req.Protocols = []kmsg.JoinGroupRequestProtocol{{Name: "range"}}
+			resp, err := req.RequestWith(ctx, cl)
+			if err != nil {
+				return 0, err
+			}
+			return resp.ErrorCode, nil
+		},
+		"fetch the group's offsets": func(cl *kgo.Client) (int16, error) {
+			req := kmsg.NewPtrOffsetFetchRequest()
+			req.Group = group
+			resp, err := req.RequestWith(ctx, cl)
+			if err != nil {
+				return 0, err
+			}
+			return resp.ErrorCode, nil
+		},
+		"describe the group": func(cl *kgo.Client) (int16, error) {
+			req := kmsg.NewPtrDescribeGroupsRequest()
+			req.Groups = []string{group}
+			resp, err := req.RequestWith(ctx, cl)
+			if err != nil {
+				return 0, err
+			}
+			return resp.Groups[0].ErrorCode, nil
+		},
+		"write to the inbox":  produce(inbox),
+		"!write to the topic": produce(topic),
+		"!delete the group": func(cl *kgo.Client) (int16, error) {
+			req := kmsg.NewPtrDeleteGroupsRequest()
+			req.Groups = []string{group}
+			resp, err := req.RequestWith(ctx, cl)
+			if err != nil {
+				return 0, err
+			}
+			return resp.Groups[0].ErrorCode, nil
+		},
+		"!fetch the inbox": func(cl *kgo.Client) (int16, error) {
+			req := kmsg.NewPtrFetchRequest()
+			req.MaxBytes = 1 << 20
+			req.Topics = []kmsg.FetchRequestTopic{{Topic: inbox, Partitions: []kmsg.FetchRequestTopicPartition{{PartitionMaxBytes: 1 << 20, CurrentLeaderEpoch: -1, LogStartOffset: -1, LastFetchedEpoch: -1}}}}
+			resp, err := req.RequestWith(ctx, cl)
+			if err != nil {
+				return 0, err
+			}
+			return resp.Topics[0].Partitions[0].ErrorCode, nil
+		},
+	}
+}

@@ -33,11 +33,15 @@ func nodeConfig(cfg *config.Config, key []byte, log *slog.Logger, parts []string
 	if err != nil {
 		return app.Config{}, err
 	}
+	webhooks, err := webhookSettings(cfg)
+	if err != nil {
+		return app.Config{}, err
+	}
 	return app.Config{Connection: connection(cfg, warnings(log)), Registry: reg, BusKey: key, AuditKey: audit, Replicas: cfg.Kafka.Replication,
 		Heads: cfg.Audit.HeadInterval, HeadsFile: cfg.Audit.HeadFile,
 		Shape:    topology.Shape{Partitions: cfg.Kafka.Partitions, Compact: !embedded}, // the embedded broker's compaction cannot be trusted with transactions yet
 		LeaseAge: cfg.Lease.Age, Interval: cfg.Engine.Interval, TxnTimeout: cfg.Engine.TransactionTimeout,
-		Instance: cfg.Engine.InstanceID, Parts: parts, Gateway: gatewaySettings(cfg),
+		Instance: cfg.Engine.InstanceID, Parts: parts, Gateway: gatewaySettings(cfg), Webhooks: webhooks,
 		Access: app.Access{Manage: cfg.Access.Manage, Limits: limits(cfg)}, Logger: log}, nil
 }
 

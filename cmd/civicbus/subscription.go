@@ -46,7 +46,8 @@ func newSubscription() *cobra.Command {
 		status("approve", "Approve pending subscriptions, as someone else than who asked for them", false),
 		status("pause", "Stop deliveries, for a while", true),
 		status("resume", "Go on after a pause", false),
-		status("revoke", "End subscriptions for good", true))
+		status("revoke", "End subscriptions for good", true),
+		newRotateSecret())
 }
 
 // withoutVector leaves out the offsets from which on a subscription is in effect: there is one for each partition of each

@@ -7,7 +7,9 @@ import (
 	"sync"
 	"time"
 
+	"civicbus/codecs"
 	"civicbus/internal/delivery"
+	"civicbus/internal/gateway/subscriptions"
 	"civicbus/internal/tables"
 	queued "civicbus/processors/delivery"
 	"civicbus/processors/event"
@@ -146,4 +148,12 @@ func (w *webhooks) ready() error {
 		}
 	}
 	return errors.New("webhooks: the tables are not confirmed current")
+}
+
+// tryWebhook sends a test event to a webhook, for the gateway.
+func (n *Node) tryWebhook(ctx context.Context, sub *codecs.Subscription) subscriptions.Tried {
+	web := delivery.NewClient(n.cfg.Webhooks, n.keys)
+	defer web.Close()
+	t := web.Try(ctx, sub, n.cfg.Now())
+	return subscriptions.Tried{ID: t.ID, Taken: t.Taken, Cause: t.Cause, Status: t.Status, Millis: t.Took.Milliseconds()}
 }

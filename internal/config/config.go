@@ -23,6 +23,7 @@ type Config struct {
 	Engine   Engine   `koanf:"engine"`
 	HTTP     HTTP     `koanf:"http"`
 	Gateway  Gateway  `koanf:"gateway"`
+	Webhooks Webhooks `koanf:"webhooks"`
 	Keys     Keys     `koanf:"keys"`
 	Audit    Audit    `koanf:"audit"`
 	Access   Access   `koanf:"access"`
@@ -143,6 +144,18 @@ type Gateway struct {
 	MaxConnections int `koanf:"max_connections" usage:"connections at once of one instance of the gateway"`
 }
 
+// Webhooks is how deliveries go to subscribers' own HTTP servers.
+type Webhooks struct {
+	// Origin is the DNS name by which civicbus asks a receiver for its permission. Default civicbus.
+	Origin string `koanf:"origin" usage:"DNS name by which civicbus asks a webhook for its permission"`
+	// Networks may be reached although they are not public, such as one between agencies. Default none.
+	Networks []string `koanf:"networks" usage:"networks (CIDR) that webhooks may be in although they are not public"`
+	// CA is the file of the authorities that receivers' certificates are checked with (PEM). Default: the system's.
+	CA string `koanf:"ca" usage:"file of the authorities that webhooks' certificates are checked with (PEM); empty: the system's"`
+	// Development lets webhooks be anywhere, and on this machine without encryption. Default false, embedded true.
+	Development bool `koanf:"development" usage:"webhooks may be at any address, and on this machine without TLS"`
+}
+
 // GatewayTLS is the gateway's certificate and its key. Both files are read again when they change.
 type GatewayTLS struct {
 	Cert string `koanf:"cert" usage:"file of the gateway's certificate (PEM); read again when it changes"`
@@ -228,11 +241,13 @@ func Defaults(embedded bool) *Config {
 		Access:   Access{ReadBytes: 10 << 20, WriteBytes: 10 << 20, RequestPercent: 100},
 		HTTP:     HTTP{Listen: "127.0.0.1:9644"},
 		Gateway:  Gateway{Listen: "127.0.0.1:8080", Audience: "civicbus", RateLimit: 6000, MaxConnections: 10_000},
+		Webhooks: Webhooks{Origin: "civicbus"},
 		Embedded: Embedded{DataDir: "civicbus-data", Host: "127.0.0.1", KafkaPort: 9092, RegistryPort: 8081},
 		Log:      Log{Level: "info", Format: Text},
 	}
 	if embedded {
 		c.Kafka.Partitions, c.Kafka.Replication = 8, 1
+		c.Webhooks.Development = true
 	}
 	return c
 }

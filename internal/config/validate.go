@@ -24,6 +24,7 @@ func (c *Config) Validate() error {
 	f.between("engine.transaction_timeout", c.Engine.TransactionTimeout, time.Second, time.Minute)
 	f.address("http.listen", c.HTTP.Listen, 0)
 	c.Gateway.validate(&f)
+	c.Webhooks.validate(&f)
 	f.file("keys.bus_key_file", c.Keys.BusKeyFile)
 	f.file("keys.audit_key_file", c.Keys.AuditKeyFile)
 	f.between("audit.head_interval", c.Audit.HeadInterval, 100*time.Millisecond, 24*time.Hour)
@@ -110,6 +111,18 @@ func (r Registry) validate(f *faults) {
 		f.add("registry.user", r.User, "and registry.password_file go together: set both, or neither")
 	}
 	f.file("registry.password_file", r.PasswordFile)
+}
+
+func (w Webhooks) validate(f *faults) {
+	if w.Origin == "" || strings.ContainsAny(w.Origin, " /:@") {
+		f.add("webhooks.origin", w.Origin, "must be a DNS name")
+	}
+	for _, n := range w.Networks {
+		if _, err := netip.ParsePrefix(n); err != nil {
+			f.add("webhooks.networks", n, "must be a network in CIDR form, such as 10.20.0.0/16")
+		}
+	}
+	f.file("webhooks.ca", w.CA)
 }
 
 func (g Gateway) validate(f *faults) {

@@ -19,6 +19,7 @@ import (
 	"civicbus/internal/admission"
 	"civicbus/internal/gateway/commands"
 	"civicbus/internal/gateway/identity"
+	"civicbus/internal/gateway/subscriptions"
 	"civicbus/internal/gateway/web"
 	"civicbus/internal/kafka"
 	"civicbus/internal/projections"
@@ -60,6 +61,7 @@ type Config struct {
 	Partitions  int32
 	LeaseAge    time.Duration
 	Commands    commands.Sender
+	TryWebhook  func(ctx context.Context, sub *codecs.Subscription) subscriptions.Tried
 	Admission   *admission.Metrics    // nil: not counted
 	Metrics     prometheus.Registerer // nil: not registered
 	Logger      *slog.Logger
@@ -81,6 +83,9 @@ var usageTable = topology.TableTopic(topology.Usage.Name)
 
 // New puts a gateway together; it reaches for nothing.
 func New(cfg Config) (*Gateway, error) {
+	if cfg.TryWebhook == nil {
+		return nil, errors.New("make the gateway: a way to try webhooks is required")
+	}
 	if cfg.Commands == nil || cfg.Keys == nil || cfg.Records == nil || cfg.Registry == nil {
 		return nil, errors.New("make the gateway: registry, records, keys and commands are required")
 	}
@@ -208,28 +213,40 @@ func (g *Gateway) close() {
 
 // delivered counts the unique deliveries of a subscription, as group usage has counted them.
 func (g *Gateway) delivered(ctx context.Context, subscription string) (int64, error) {
+	u, err := g.used(ctx, subscription)
+	return u.Delivered, err
+}
+
+// attempts are the last attempts at a subscription's webhook.
+func (g *Gateway) attempts(ctx context.Context, subscription string) ([]codecs.UsageAttempt, error) {
+	u, err := g.used(ctx, subscription)
+	return u.Attempts, err
+}
+
+// used is a subscription's row of the usage table; the zero row when there is none.
+func (g *Gateway) used(ctx context.Context, subscription string) (codecs.UsageRow, error) {
 	if !g.counted.Load() { // once it was read whole, a count may be a little old
 		wait, cancel := context.WithTimeout(ctx, countWithin)
 		defer cancel()
 		if err := g.usage.Wait(wait); err != nil {
-			return 0, web.Unavailable("the counts of deliveries have not been read yet")
+			return codecs.UsageRow{}, web.Unavailable("the counts of deliveries have not been read yet")
 		}
 		g.counted.Store(true)
 	}
 	row := g.usage.Row(usageTable, subscription)
 	if row == nil {
-		return 0, nil
+		return codecs.UsageRow{}, nil
 	}
 	id, _, err := codecs.WireID(row)
+	if err == nil {
+		_, err = g.cfg.Registry.Load(ctx, id)
+	}
+	var u codecs.UsageRow
+	if err == nil {
+		u, err = g.cfg.Records.UsageRow.Decode(row)
+	}
 	if err != nil {
-		return 0, fmt.Errorf("read a row of %s: %w", usageTable, err)
+		return u, fmt.Errorf("read a row of %s: %w", usageTable, err)
 	}
-	if _, err := g.cfg.Registry.Load(ctx, id); err != nil {
-		return 0, fmt.Errorf("read a row of %s: %w", usageTable, err)
-	}
-	u, err := g.cfg.Records.UsageRow.Decode(row)
-	if err != nil {
-		return 0, fmt.Errorf("read a row of %s: %w", usageTable, err)
-	}
-	return u.Delivered, nil
+	return u, nil
 }

@@ -22,7 +22,8 @@ func (g *Gateway) mount() error {
 	if err != nil {
 		return fmt.Errorf("derive the key of cursors: %w", err)
 	}
-	err = subscriptions.Mount(g.api, subscriptions.Config{Tables: g.world, Commands: g.cfg.Commands, Schemas: g.cfg.Registry, Delivered: g.delivered, CursorKey: cursors, Now: g.cfg.Now})
+	err = subscriptions.Mount(g.api, subscriptions.Config{Tables: g.world, Commands: g.cfg.Commands, Schemas: g.cfg.Registry, Delivered: g.delivered, CursorKey: cursors,
+		Webhooks: subscriptions.Webhooks{Secret: g.cfg.Keys.WebhookSecretText, Attempts: g.attempts, Try: g.cfg.TryWebhook}, Now: g.cfg.Now})
 	if err != nil {
 		return err
 	}

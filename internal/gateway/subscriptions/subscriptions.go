@@ -36,6 +36,7 @@ type Config struct {
 	Schemas   Schemas
 	Delivered func(ctx context.Context, subscription string) (int64, error) // unique deliveries so far
 	CursorKey []byte                                                        // 32 bytes, the same in every instance
+	Webhooks  Webhooks
 	Now       func() time.Time
 }
 
@@ -54,8 +55,8 @@ const (
 
 // Mount declares the routes.
 func Mount(a *web.API, cfg Config) error {
-	if cfg.Tables == nil || cfg.Commands == nil || cfg.Schemas == nil || cfg.Delivered == nil || len(cfg.CursorKey) < 32 {
-		return errors.New("mount subscriptions: tables, commands, schemas, the count of deliveries and a cursor key are required")
+	if cfg.Tables == nil || cfg.Commands == nil || cfg.Schemas == nil || cfg.Delivered == nil || len(cfg.CursorKey) < 32 || cfg.Webhooks.Secret == nil || cfg.Webhooks.Attempts == nil || cfg.Webhooks.Try == nil {
+		return errors.New("mount subscriptions: tables, commands, schemas, the count of deliveries, a cursor key and webhooks are required")
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
@@ -67,6 +68,7 @@ func Mount(a *web.API, cfg Config) error {
 	s.ownRoutes()
 	s.stateRoutes()
 	s.dryRunRoute()
+	s.webhookRoutes()
 	s.cloudEventsRoutes()
 	return nil
 }
@@ -88,6 +90,8 @@ var codes = map[string]string{
 	"subscription_revoked":   "A revocation is final.",
 	"second_person_required": "Who asked for the subscription cannot approve it.",
 	"reason_unknown":         "The reason is none of the list.",
+	"not_a_webhook":          "The subscription's deliveries go to no webhook.",
+	"overlap_too_long":       "The secret before is good for a week at most.",
 	"unsupported":            "The request asks for something that this gateway does not have.",
 }
 

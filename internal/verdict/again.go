@@ -176,7 +176,9 @@ func (s *Snapshot) again(t *compiledType, role *codecs.Role, index *typeIndex, s
 // The filter matched the whole event when the delivery was made, and that stays so. It is evaluated again on what the
 // delivery holds: where that says no, the filter was changed since, and the delivery does not match it. Where it reads a
 // field that is permitted and not in the delivery (the subscription leaves it out of its deliveries) its first answer
-// stands. Where it reads one that is not permitted any more, and is not true without it, the arrival itself would tell.
+// stands. Where it reads one that is not permitted any more, and is not true without it, the arrival itself would tell. Where
+// it reads one of each kind, and is not true without both, what its first answer turned on is lost, and the delivery does not leave:
+// unknown means no.
 // writers are the versions of the type's own schema, the newest first: they say what such a field that the
 // projected schema does not have needs; without them it is not permitted.
 func (s *Snapshot) DecideAgain(ev *Event, of *Delivered, subscription string, held []string, writers []*codecs.Schema, c *codecs.Consents, now time.Time) (v Verdict, ok bool) {

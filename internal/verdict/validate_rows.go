@@ -80,6 +80,7 @@ func ValidateEventType(et *codecs.EventType, streams []string, schemas func(regi
 	c.checkFields(&out)
 	c.checkProfile(&out)
 	c.checkRules(&out)
+	c.checkJourney(&out)
 	if s != nil && len(et.Roles) > 0 {
 		if p := newPlan(et, s, &et.Roles[0]); len(p.bits) >= maxScopes {
 			out.add("fields", FaultTooMany, "fewer than %d scopes, those of the schema and the profile included", maxScopes)

@@ -170,7 +170,7 @@ func (s *session) end(b *batch) error {
 		s.committed(b)
 		return nil
 	}
-	if err := b.prod.addOffsets(ctx, who, offsets); err != nil {
+	if err := b.prod.addOffsets(ctx, who, offsets, nil); err != nil {
 		if aerr := s.abort(b, "offsets", err); aerr != nil {
 			return aerr
 		}

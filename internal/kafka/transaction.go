@@ -134,8 +134,8 @@ type member struct {
 	instance   string
 }
 
-// addOffsets makes the offsets part of the open transaction.
-func (p *producer) addOffsets(ctx context.Context, m member, offsets map[string]map[int32]int64) error {
+// addOffsets makes the offsets part of the open transaction, each with its note, if it has one.
+func (p *producer) addOffsets(ctx context.Context, m member, offsets map[string]map[int32]int64, notes map[tp]string) error {
 	p.begun = true
 	if !p.v2 {
 		req := kmsg.NewPtrAddOffsetsToTxnRequest()
@@ -163,9 +163,12 @@ func (p *producer) addOffsets(ctx context.Context, m member, offsets map[string]
 		t := kmsg.NewTxnOffsetCommitRequestTopic()
 		t.Topic = topic
 		for partition, offset := range ps {
-			tp := kmsg.NewTxnOffsetCommitRequestTopicPartition()
-			tp.Partition, tp.Offset, tp.LeaderEpoch = partition, offset, -1
-			t.Partitions = append(t.Partitions, tp)
+			part := kmsg.NewTxnOffsetCommitRequestTopicPartition()
+			part.Partition, part.Offset, part.LeaderEpoch = partition, offset, -1
+			if note, ok := notes[tp{topic, partition}]; ok {
+				part.Metadata = &note
+			}
+			t.Partitions = append(t.Partitions, part)
 		}
 		req.Topics = append(req.Topics, t)
 	}

@@ -25,6 +25,7 @@ const (
 	HeaderRecordedTime   = "ce_recordedtime"
 	HeaderLifeEvent      = "ce_lifeeventid" // of a delivery of a follow-up, whose correlation is the event that caused it: its own life event
 	HeaderRedriven       = "ce_redriven"
+	HeaderReplayed       = "ce_replayed" // of a delivery that a replay sent again
 	HeaderSubscription   = "ce_subscription"
 	HeaderPurpose        = "ce_purpose"
 	HeaderLegalBasis     = "ce_legalbasis"

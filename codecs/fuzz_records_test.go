@@ -40,6 +40,8 @@ func FuzzRecords(f *testing.F) {
 	decodes(&t, records.UsageItem)
 	decodes(&t, records.DeliveryRow)
 	decodes(&t, records.DeliveryReport)
+	decodes(&t, records.Replay)
+	decodes(&t, records.ReplayCommand)
 	if len(t.tries) != len(records.all()) {
 		f.Fatalf("%d of %d record types are tried", len(t.tries), len(records.all()))
 	}

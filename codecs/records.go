@@ -25,6 +25,8 @@ type Records struct {
 	UsageItem           *Record[UsageItem]
 	DeliveryRow         *Record[DeliveryRow]
 	DeliveryReport      *Record[DeliveryReport]
+	Replay              *Record[Replay]
+	ReplayCommand       *Record[ReplayCommand]
 }
 
 // NewRecords describes them all; Bind or BindLocal makes them usable.
@@ -51,6 +53,8 @@ func NewRecords() *Records {
 		UsageItem:           NewRecord[UsageItem]("usage-item", "usage-loop"),
 		DeliveryRow:         NewRecord[DeliveryRow]("delivery-row", "delivery-table"),
 		DeliveryReport:      NewRecord[DeliveryReport]("delivery-report", "delivery-loop"),
+		Replay:              NewRecord[Replay]("replay", "replay-table"),
+		ReplayCommand:       NewRecord[ReplayCommand]("replay-command", "replay-commands"),
 	}
 }
 
@@ -66,7 +70,7 @@ func (r *Records) all() []binder {
 	return []binder{
 		r.EventType, r.Organisation, r.Subscription, r.Consents, r.Profile, r.Attributes, r.CatalogCommand,
 		r.TrustCommand, r.SubscriptionCommand, r.ConsentCommand, r.CommandResult, r.Decision, r.DeadLetter, r.Settings,
-		r.AuditEntry, r.AuditRow, r.AuditHead, r.UsageRow, r.UsageItem, r.DeliveryRow, r.DeliveryReport,
+		r.AuditEntry, r.AuditRow, r.AuditHead, r.UsageRow, r.UsageItem, r.DeliveryRow, r.DeliveryReport, r.Replay, r.ReplayCommand,
 	}
 }
 

@@ -39,7 +39,7 @@ var mayImport = map[string][]string{
 	"internal/embedded":    {},
 
 	"processors":   {"codecs", "internal/admission", "internal/audit", "internal/flaw", "internal/kafka", "internal/projections", "internal/pseudonym", "internal/verdict", "processors", "topology"},
-	"internal/app": {"codecs", "internal/access", "internal/admin", "internal/admission", "internal/audit", "internal/delivery", "internal/flaw", "internal/gateway", "internal/kafka", "internal/projections", "internal/pseudonym", "internal/tables", "internal/verdict", "processors", "topology"},
+	"internal/app": {"codecs", "internal/access", "internal/admin", "internal/admission", "internal/audit", "internal/delivery", "internal/flaw", "internal/gateway", "internal/kafka", "internal/projections", "internal/pseudonym", "internal/replay", "internal/tables", "internal/verdict", "processors", "topology"},
 
 	// The edges stand beside the processors, not on them, and not on each other.
 	"internal/admin":    edge,

@@ -24,6 +24,7 @@ var (
 	TrustCommands        = Stream{Name: "trust-commands", Key: ByOrganisation, Value: "trust-command", Keep: 5 * year}
 	SubscriptionCommands = Stream{Name: "subscription-commands", Key: BySubscription, Value: "subscription-command", Keep: 5 * year}
 	ConsentCommands      = Stream{Name: "consent-commands", Key: BySubject, Value: "consent-command", Keep: 5 * year}
+	ReplayCommands       = Stream{Name: "replay-commands", Key: ByReplay, Value: "replay-command", Keep: 5 * year}
 	CommandResults       = Stream{Name: "command-results", Key: ByRow, Value: "command-result", Keep: 5 * year}
 
 	Decisions         = Stream{Name: "audit-decisions", Key: BySubject, Value: "decision", Keep: 5 * year}
@@ -66,10 +67,12 @@ var (
 		Out: []Stream{Decisions, DeadLetters, SubscriptionCommands}, Table: "delivery-row", TableKey: BySubject}
 	Usage = Group{Name: "usage", About: "counts deliveries and denials of each subscription, knows its last attempts at a webhook",
 		In: []Stream{Decisions, DeliveryReports}, Loop: UsageItems, Table: "usage-row", TableKey: BySubscription}
+	Replay = Group{Name: "replay", About: "which deliveries are to be sent again, and who approved it",
+		In: []Stream{ReplayCommands}, Lookup: []string{"subscription"}, Out: []Stream{CommandResults, DeadLetters}, Table: "replay", TableKey: ByReplay}
 )
 
 // Groups lists every group, in the order in which an event meets them.
-var Groups = []Group{Catalog, Trust, Subscription, Consent, Profile, Router, Delivery, Audit, Usage}
+var Groups = []Group{Catalog, Trust, Subscription, Consent, Profile, Router, Delivery, Audit, Usage, Replay}
 
 // Edges are the ways in and out that are not goka groups.
 var Edges = []Edge{
@@ -80,5 +83,7 @@ var Edges = []Edge{
 	{Name: "access", About: "gives organisations their rights on Kafka: a subscriber reads its topic, a source writes its inbox", Lookup: []string{"trust", "subscription"}},
 	{Name: "webhooks", About: "beside group delivery: decides what is due again, sends it, and reports what came of it", In: []Stream{WebhookDeliveries},
 		Lookup: []string{"delivery", "consent", "subscription", "trust", "catalog"}, Out: []Stream{Decisions, DeliveryReports}},
+	{Name: "replays", About: "sends deliveries again that were permitted once and are permitted now, each with a decision", In: append([]Stream{Decisions}, EventStreams...),
+		Lookup: []string{"replay", "consent", "subscription", "trust", "catalog"}, Out: []Stream{Subscriber, WebhookDeliveries, Decisions, ReplayCommands}},
 	{Name: "heads", About: "follows the audit log's chains and signs at an interval how far each has come", In: []Stream{AuditLog, AuditHeads}, Out: []Stream{AuditHeads}},
 }

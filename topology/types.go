@@ -24,7 +24,8 @@ const (
 	ByOrganisation Key = "organisation"
 	BySubscription Key = "subscription"
 	ByRow          Key = "row commanded" // of a command's answer: what the command was keyed by, so it fits any table's key
-	ByChain        Key = "chain"         // one for each partition, which says nothing
+	ByReplay       Key = "replay"
+	ByChain        Key = "chain" // one for each partition, which says nothing
 )
 
 // Stream is a Kafka topic that is appended to and expires; a name with a {placeholder} stands for one topic each.

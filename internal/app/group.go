@@ -16,6 +16,7 @@ import (
 	"civicbus/processors/consent"
 	"civicbus/processors/event"
 	"civicbus/processors/profile"
+	"civicbus/processors/replay"
 	"civicbus/processors/router"
 	"civicbus/processors/subscription"
 	"civicbus/processors/trust"
@@ -139,6 +140,8 @@ func (g *group) callbacks(v *views) (topology.Callbacks, func(*kgo.Record) bool,
 			Row: g.ownRow, SetRow: g.setOwnRow}).Callbacks(), wait.record, nil
 	case topology.Delivery.Name:
 		return n.webhooks.callbacks(events), wait.record, nil
+	case topology.Replay.Name:
+		return replay.New(commands).Callbacks(), wait.record, nil
 	case topology.Usage.Name:
 		return usage.New(usage.Env{Records: n.records, Partitions: n.cfg.Shape.Partitions}).Callbacks(), wait.record, nil
 	}

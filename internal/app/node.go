@@ -25,6 +25,7 @@ import (
 	"civicbus/internal/gateway"
 	"civicbus/internal/kafka"
 	"civicbus/internal/pseudonym"
+	"civicbus/internal/replay"
 	"civicbus/internal/verdict"
 	"civicbus/topology"
 
@@ -114,6 +115,7 @@ type Node struct {
 	notary      *audit.Notary    // nil when it is not run
 	gateway     *gateway.Gateway // nil when it is not run
 	webhooks    *webhooks        // nil when group delivery is not run
+	replays     *replay.Runner   // nil when group replay is not run
 	commands    *admin.Client    // the gateway's; nil without it
 	ctx         context.Context
 	cancel      context.CancelFunc
@@ -175,6 +177,12 @@ func Connect(ctx context.Context, cfg Config) (*Node, error) {
 	}
 	if slices.ContainsFunc([]string{PartRelay, PartKeepers, PartAccess}, func(p string) bool { return slices.Contains(cfg.Parts, p) }) {
 		if n.edges, err = newEdges(n); err != nil {
+			n.Close()
+			return nil, err
+		}
+	}
+	if slices.Contains(cfg.Parts, topology.Replay.Name) {
+		if n.replays, err = newReplays(n); err != nil {
 			n.Close()
 			return nil, err
 		}
@@ -266,6 +274,9 @@ func (n *Node) Run(ctx context.Context) error {
 	}
 	if n.webhooks != nil {
 		run(n.webhooks.run)
+	}
+	if n.replays != nil {
+		run(n.replays.Run)
 	}
 	wg.Wait()
 	close(errs)

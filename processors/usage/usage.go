@@ -1,9 +1,9 @@
 // Package usage is the goka group that counts, for each subscription, its deliveries and its denials by reason. Decisions
 // are keyed by subject, so each verdict travels over the group's loop to the partition of its subscription.
 //
-// A delivery counts once for its delivery id, over redrives, replays and webhook attempts, as far as the row remembers: the
+// A delivery counts once for its delivery id, over redrives and webhook attempts, as far as the row remembers: the
 // last 256 ids (8 bytes of each). An id that comes back later counts again. Denials have no id and count as they come.
-// What the gateway decides when a delivery is read counts neither way.
+// What is decided on a delivery that was counted, when the gateway gives it out or a replay sends it again, counts neither way.
 package usage
 
 import (
@@ -37,9 +37,9 @@ func (g *Group) Callbacks() topology.Callbacks {
 	return topology.Callbacks{topology.Decisions.Name: g.decided, topology.DeliveryReports.Name: g.attempted, topology.UsageItems.Name: g.counted}
 }
 
-// access is the kind of the gateway's decisions. A delivery was counted when the router made it; how often it is then read, over
-// HTTP or by a Kafka client, does not count.
-const access = "gateway"
+// again are the kinds of decisions on what was delivered before. A delivery was counted when the router made it; how often it
+// is then read, over HTTP or by a Kafka client, or sent again by a replay, does not count.
+var again = []string{"gateway", "replay"}
 
 // webhooks is the kind of the decisions at attempts. A permit was counted when the router gave it; what was delivered by then and
 // is denied now counts as both.
@@ -53,7 +53,7 @@ func (g *Group) decided(ctx goka.Context, msg any) {
 	if err != nil {
 		return
 	}
-	if d.Kind == access {
+	if slices.Contains(again, d.Kind) {
 		return
 	}
 	for _, v := range d.Verdicts {

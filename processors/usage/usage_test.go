@@ -127,8 +127,9 @@ func TestVerdictsReachTheirSubscriptionsRow(t *testing.T) {
 	permit := codecs.VerdictItem{Subscription: "sub-a", Subscriber: "kela.fi", Purpose: "benefits", Permit: true, DeliveryID: id(1)}
 	send(permit, codecs.VerdictItem{Subscription: "sub-b", Subscriber: "posti.fi", Reason: "no_grant"})
 	send(permit)
-	kind = "gateway" // read, which does not count
-	send(permit, codecs.VerdictItem{Subscription: "sub-b", Subscriber: "posti.fi", Reason: "grant_withdrawn"})
+	for _, kind = range []string{"gateway", "replay"} { // read or sent again, which does not count
+		send(permit, codecs.VerdictItem{Subscription: "sub-b", Subscriber: "posti.fi", Reason: "grant_withdrawn"})
+	}
 	k.Consume(topology.Decisions.Name, "k1.someone", []byte("no decision"))
 	k.Consume(topology.UsageItems.Name, "sub-a", []byte("no item"))
 	for sub, want := range map[string]codecs.UsageRow{"sub-a": {Subscriber: "kela.fi", Purpose: "benefits", Delivered: 1, Repeated: 1},

@@ -11,6 +11,7 @@ import (
 
 	"civicbus/codecs"
 	"civicbus/internal/admission"
+	"civicbus/internal/kafka"
 	"civicbus/internal/pseudonym"
 	"civicbus/internal/refdata"
 	"civicbus/topology"
@@ -108,7 +109,15 @@ func (c *Client) Redrive(ctx context.Context, steps []Step, given []admission.Gi
 				return err
 			}
 		default:
-			if err := c.kafka.ProduceSync(ctx, again(s.Letter)).FirstErr(); err != nil {
+			whole, err := c.entire(ctx, s.Letter)
+			if errors.Is(err, errNotKept) {
+				result.Status, result.Detail = Skipped, err.Error()
+				break
+			}
+			if err == nil {
+				err = c.kafka.ProduceSync(ctx, again(whole)).FirstErr()
+			}
+			if err != nil {
 				return fmt.Errorf("redrive dead letter %s to %s: %w", s.Letter.Place, s.To, err)
 			}
 		}
@@ -132,7 +141,35 @@ func admit(ctx context.Context, p *Publisher, l Letter, given []admission.Given,
 	return nil
 }
 
-// again is the record that the letter holds, as late and, for an undeliverable one, as for the one subscription.
+// errNotKept says that a letter stands for a record that is gone.
+var errNotKept = errors.New("the delivery that it stands for is not kept any more")
+
+// entire is the letter with its record. One about a webhook delivery may stand for it alone: then it is read from its topic.
+func (c *Client) entire(ctx context.Context, l Letter) (Letter, error) {
+	if l.Topic != topology.WebhookDeliveries.Name || len(l.Value) > 0 {
+		return l, nil
+	}
+	at := l.DeadLetter
+	records, _, _, err := c.log.Fetch(ctx, at.Topic, at.Partition, at.Offset, fetchBytes)
+	if errors.Is(err, kafka.ErrExpired) || errors.Is(err, kafka.ErrBeyond) {
+		return l, errNotKept
+	}
+	if err != nil {
+		return l, err
+	}
+	for _, r := range records {
+		if r.Offset == at.Offset {
+			l.Key, l.Value, l.Headers = r.Key, r.Value, nil
+			for _, h := range r.Headers {
+				l.Headers = append(l.Headers, codecs.Header{Key: h.Key, Value: h.Value})
+			}
+			return l, nil
+		}
+	}
+	return l, errNotKept
+}
+
+// again is the record that the letter holds, as late and, for an undeliverable one of the router's, as for the one subscription.
 func again(l Letter) *kgo.Record {
 	r := &kgo.Record{Topic: l.Topic, Key: l.Key, Value: l.Value}
 	for _, h := range l.Headers {
@@ -141,7 +178,7 @@ func again(l Letter) *kgo.Record {
 		}
 	}
 	r.Headers = append(r.Headers, kgo.RecordHeader{Key: codecs.HeaderRedriven, Value: []byte("true")})
-	if strings.HasPrefix(l.Cause, "undeliverable_") && l.Subscription != "" {
+	if strings.HasPrefix(l.Cause, "undeliverable_") && l.Subscription != "" && l.Topic != topology.WebhookDeliveries.Name {
 		r.Headers = append(r.Headers, kgo.RecordHeader{Key: codecs.HeaderOnly, Value: []byte(l.Subscription)})
 	}
 	return r

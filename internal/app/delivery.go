@@ -63,7 +63,7 @@ func (w *webhooks) once(parent context.Context) error {
 	if err != nil {
 		return err
 	}
-	sender, err := delivery.New(delivery.Config{Settings: n.cfg.Webhooks, Kind: queued.Kind, Attempts: queued.MaxAttempts, MaxAge: queued.MaxAge(),
+	sender, err := delivery.New(delivery.Config{Settings: n.cfg.Webhooks, Kind: queued.Kind, Attempts: queued.MaxAttempts, MaxAge: queued.MaxAge,
 		Outcomes: delivery.Outcomes{Delivered: queued.Delivered, Failed: queued.Failed, Gone: queued.Gone, Denied: queued.Denied, Unreadable: queued.Unreadable,
 			Expired: queued.Expired, Overdue: queued.Overdue},
 		Connection: n.conn, Registry: n.registry, Records: n.records, Keys: n.keys, Tables: world, Age: n.cfg.LeaseAge, Partitions: n.cfg.Shape.Partitions,

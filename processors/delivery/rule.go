@@ -131,11 +131,6 @@ func Settle(row codecs.DeliveryRow, report *codecs.DeliveryReport) (codecs.Deliv
 	return next, c
 }
 
-// MaxAge is how long a delivery may wait before it is Overdue: all waits of the schedule, with their largest parts, and an hour.
-func MaxAge() time.Duration {
-	sum := time.Hour
-	for _, w := range waits {
-		sum += w + w/10
-	}
-	return sum
-}
+// MaxAge is how long a delivery may wait before it is Overdue: twice what its attempts take, since civicbus itself may have been
+// down, and the breaker of its receiver open. Its record is kept for longer (topology.WebhookDeliveries).
+const MaxAge = 7 * 24 * time.Hour

@@ -32,7 +32,7 @@ var mayImport = map[string][]string{
 	"internal/kafka":       {"internal/flaw", "topology"},
 	"internal/projections": {"codecs", "internal/verdict", "topology"},
 	"internal/tables":      {"codecs", "internal/kafka", "internal/verdict", "topology"},
-	"internal/leave":       {"codecs", "internal/kafka", "internal/pseudonym", "internal/tables", "internal/verdict", "topology"},
+	"internal/leave":       {"codecs", "internal/kafka", "internal/projections", "internal/pseudonym", "internal/tables", "internal/verdict", "topology"},
 	"internal/refdata":     {"codecs"},
 	"internal/audit":       {"codecs", "internal/kafka", "topology"},
 	"internal/config":      {},
@@ -47,7 +47,7 @@ var mayImport = map[string][]string{
 	"internal/gateway":  append([]string{"internal/gateway"}, edge...),
 	"internal/replay":   edge,
 	// for the gateway's tests: all that runs behind HTTP
-	"internal/gateway/gatewaytest": append([]string{"internal/admin", "internal/app", "internal/embedded", "internal/gateway"}, edge...),
+	"internal/gateway/gatewaytest": append([]string{"e2e/realcluster", "internal/admin", "internal/app", "internal/embedded", "internal/gateway"}, edge...),
 
 	"examples":        {"codecs", "examples", "internal/refdata"},
 	"internal/demo":   append([]string{"examples", "internal/admin"}, edge...),

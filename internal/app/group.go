@@ -129,8 +129,12 @@ func (g *group) callbacks(v *views) (topology.Callbacks, func(*kgo.Record) bool,
 	case topology.Profile.Name:
 		return profile.New(events).Callbacks(), wait.record, nil
 	case topology.Router.Name:
+		address, err := dataRef(n.cfg.BusKey, n.cfg.Gateway.PublicURL)
+		if err != nil {
+			return nil, nil, err
+		}
 		return router.New(router.Env{Env: events, Consents: n.consents, Projection: n.projections.find, Refused: n.outlets.refused,
-			Inputs: g.inputs, Joined: g.joined, Deliver: g.deliver}).Callbacks(), wait.event, nil
+			Inputs: g.inputs, Joined: g.joined, Deliver: g.deliver, DataRef: address}).Callbacks(), wait.event, nil
 	case topology.Audit.Name:
 		keys, err := audit.NewKeys(n.cfg.AuditKey)
 		if err != nil {

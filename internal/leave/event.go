@@ -51,19 +51,29 @@ func (x *Exit) Event(snap *verdict.Snapshot, l *Delivery, v *verdict.Verdict, th
 		e.JSON = append(members(e.Attributes), '}')
 		return e, nil
 	}
-	add("withheld", strings.Join(snap.Withheld(l.shape.Delivered, v, l.event.Type, l.withheld), ","))
-	mask, err := l.shape.mask(v)
+	schema, body, mask, withheld, err := l.data(snap, v)
 	if err != nil {
 		return e, err
 	}
+	add("withheld", strings.Join(withheld, ","))
 	e.JSON = append(members(e.Attributes), `,"datacontenttype":"application/json","data":`...)
 	begin := len(e.JSON)
-	if e.JSON, err = l.shape.Schema().ToJSONMasked(e.JSON, l.body, mask); err != nil {
+	if e.JSON, err = schema.ToJSONMasked(e.JSON, body, mask); err != nil {
 		return e, err
 	}
 	e.JSON = append(e.JSON, '}')
 	e.Data = e.JSON[begin : len(e.JSON)-1 : len(e.JSON)-1]
 	return e, nil
+}
+
+// data is what a permit gives of a delivery: a body under the projected schema, what of it is not shown, and which paths are withheld.
+func (l *Delivery) data(snap *verdict.Snapshot, v *verdict.Verdict) (schema *codecs.Schema, body []byte, mask *codecs.Mask, withheld []string, err error) {
+	if o := l.original; o != nil {
+		body, withheld, err = snap.Project(nil, &l.event, v, o.projection)
+		return o.projection.Schema(), body, nil, withheld, err
+	}
+	mask, err = l.shape.mask(v)
+	return l.shape.Schema(), l.body, mask, snap.Withheld(l.shape.Delivered, v, l.event.Type, l.withheld), err
 }
 
 // members begins a JSON object with attributes.

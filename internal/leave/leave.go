@@ -29,7 +29,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// Config says what deliveries are decided with. Everything is required.
+// Config says what deliveries are decided with. All but Secret is required.
 type Config struct {
 	Kind       string // of the decisions
 	Connection kafka.Connection
@@ -38,15 +38,17 @@ type Config struct {
 	Keys       *pseudonym.Keys
 	Tables     tables.Current
 	Age        time.Duration // of the lease
+	Secret     []byte        // the bus key: what thin deliveries refer to is sealed under a key derived from it; nil: none is decided on what it refers to
 }
 
 // Exit decides again on deliveries. It is safe for concurrent use.
 type Exit struct {
-	cfg     Config
-	lease   *tables.Lease
-	shapes  *shapes
-	writers *writers
-	client  *kgo.Client // writes decisions
+	cfg       Config
+	lease     *tables.Lease
+	shapes    *shapes
+	writers   *writers
+	originals *originals
+	client    *kgo.Client // writes decisions
 }
 
 // New makes one. It reaches for nothing.
@@ -55,7 +57,12 @@ func New(cfg Config) (*Exit, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Exit{cfg: cfg, lease: tables.NewLease(cfg.Tables, cfg.Age), shapes: newShapes(cfg.Registry), writers: newWriters(cfg.Registry), client: client}, nil
+	originals, err := newOriginals(cfg.Secret, kafka.NewLog(client))
+	if err != nil {
+		client.Close()
+		return nil, err
+	}
+	return &Exit{cfg: cfg, lease: tables.NewLease(cfg.Tables, cfg.Age), shapes: newShapes(cfg.Registry), writers: newWriters(cfg.Registry), originals: originals, client: client}, nil
 }
 
 // Close ends its connection. Nothing may be under way.
@@ -92,6 +99,7 @@ type Delivery struct {
 	basis    string // on which it was delivered
 	withheld []string
 	writers  []*codecs.Schema
+	original *Original // what a thin delivery refers to; nil: it holds its data
 }
 
 // Prepare does what needs the registry, before the lease is looked at. The error says that the registry is out of reach.
@@ -164,16 +172,13 @@ func (x *Exit) Decide(snap *verdict.Snapshot, sub *codecs.Subscription, l *Deliv
 	if consents != nil {
 		d.ConsentVersion = consents.Version
 	}
-	// The in-event list narrows consent alone and was obeyed when the delivery was made on consent. One that was made on
-	// another basis does not have it any more: for consent it is unknown, and so is nobody's.
-	l.event.HasList = l.basis != verdict.BasisConsent
-	v, ok := snap.DecideAgain(&l.event, l.shape.Delivered, sub.ID, l.shape.Fields(l.withheld), l.writers, consents, now)
+	v, ok := l.verdict(snap, sub.ID, consents, now)
 	if !ok {
 		d.Outcome = Malformed
 		return nil, on
 	}
 	if thin {
-		v = v.Cut(nil)
+		v = v.Bare()
 	}
 	item := codecs.VerdictItem{Subscription: v.Sub.ID, SubscriptionVersion: v.Sub.Version, Subscriber: v.Sub.Subscriber, TrustVersion: v.TrustVersion,
 		Permit: v.Permit, Reason: v.Reason, Basis: v.Basis, Purpose: v.Sub.Purpose, Reference: v.Reference, ReferenceVersion: v.ReferenceVersion}
@@ -184,6 +189,18 @@ func (x *Exit) Decide(snap *verdict.Snapshot, sub *codecs.Subscription, l *Deliv
 	}
 	d.Verdicts = []codecs.VerdictItem{item}
 	return permit, on
+}
+
+// verdict is on what the delivery refers to, as the router's was; or on what it holds.
+func (l *Delivery) verdict(snap *verdict.Snapshot, subscription string, consents *codecs.Consents, now time.Time) (v verdict.Verdict, ok bool) {
+	if l.original != nil {
+		v, ok = snap.DecideOne(&l.event, subscription, consents, now)
+		return v.Cut(l.original.held), ok
+	}
+	// The in-event list narrows consent alone and was obeyed when the delivery was made on consent. One that was made on
+	// another basis does not have it any more: for consent it is unknown, and so is nobody's.
+	l.event.HasList = l.basis != verdict.BasisConsent
+	return snap.DecideAgain(&l.event, l.shape.Delivered, subscription, l.shape.Fields(l.withheld), l.writers, consents, now)
 }
 
 // Header gives a header's value.

@@ -42,6 +42,9 @@ func (w *work) carryOut(lifeEvent string) ([]codecs.VerdictItem, error) {
 		var a attempt
 		if v.Permit {
 			item.FieldSet = v.FieldSet
+			if v.Sub.Delivery.Thin {
+				item.FieldSet = verdict.NoFields
+			}
 			var err error
 			if a, err = w.attempt(v, &of, lifeEvent); err != nil {
 				return nil, err
@@ -170,6 +173,13 @@ func (w *work) delivery(v *verdict.Verdict, id []byte, lifeEvent string, to *rou
 		return kafka.Output{}, err
 	}
 	value := w.since(at)
+	var ref []byte
+	if thin {
+		ref = w.reference(v, to)
+		if !webhook { // that nothing is there is no verdict on the fields
+			withheld = nil
+		}
+	}
 	if flaw.Planted(flaw.BodyWhole) {
 		value, withheld = r.Value, nil
 	}
@@ -201,12 +211,26 @@ func (w *work) delivery(v *verdict.Verdict, id []byte, lifeEvent string, to *rou
 	if e.Redriven {
 		h.add(codecs.HeaderRedriven, []byte("true"))
 	}
+	h.add(codecs.HeaderDataRef, ref)
 	w.text = h.text
 	out := kafka.Output{Topic: to.topic, Key: subject, Value: value, Headers: w.since(at), Count: h.n}
-	if v.Sub.Delivery.Kind == "webhook" {
+	if webhook {
 		out.Topic, out.Key = topology.WebhookDeliveries.Name, octets(e.Subject)
 	}
 	return out, nil
+}
+
+// reference is the address of what a permit permits of the record, for a delivery that does not hold it.
+func (w *work) reference(v *verdict.Verdict, to *route) []byte {
+	if w.g.env.DataRef == nil {
+		return nil
+	}
+	if to.deliverable == nil {
+		to.deliverable = verdict.Deliverable(w.record.Schema)
+	}
+	r := &w.record
+	return w.g.env.DataRef(nil, v.Sub.ID, &pseudonym.Reference{Stream: r.Topic, Partition: r.Partition, Offset: r.Offset,
+		Held: verdict.AppendHeld(nil, to.deliverable, v.Fields)})
 }
 
 // since is what was appended to the buffer after from; where the buffer grows, it stays as it is.

@@ -40,6 +40,8 @@ type Env struct {
 	// Refused says why a delivery of this many bytes cannot be written to a topic, as far as is known: one of the
 	// undeliverable reasons, or empty.
 	Refused func(topic string, bytes int) string
+	// DataRef appends the address of a thin delivery's data; nil: thin deliveries have none.
+	DataRef func(dst []byte, subscription string, to *pseudonym.Reference) []byte
 }
 
 // Reasons of a verdict that was a permit and could not be written; also causes of dead letters. Closed list.
@@ -139,6 +141,8 @@ type route struct {
 	topic      string
 	pair       *pseudonym.Pairwise
 	digest     pseudonym.SubscriptionDigest
+
+	deliverable []string // of the writer schema, once a thin delivery needs it
 
 	source, role, dataSchema string // of the events that headers are for
 	headers                  []byte // those that do not change from event to event, encoded

@@ -72,7 +72,7 @@ func New(cfg Config) (*Feed, error) {
 	if f.log, err = newLog(cfg.Connection); err != nil {
 		return nil, err
 	}
-	f.exit, err = leave.New(leave.Config{Kind: Kind, Connection: cfg.Connection, Registry: cfg.Registry, Records: cfg.Records, Keys: cfg.Keys, Tables: cfg.Tables, Age: cfg.Age})
+	f.exit, err = leave.New(leave.Config{Kind: Kind, Connection: cfg.Connection, Registry: cfg.Registry, Records: cfg.Records, Keys: cfg.Keys, Tables: cfg.Tables, Age: cfg.Age, Secret: cfg.Secret})
 	if err != nil {
 		f.log.close()
 		return nil, err
@@ -124,12 +124,13 @@ func unavailable(ctx context.Context, what string, err error) error {
 	return errors.Join(&Ended{Unavailable, what + " is out of reach"}, fmt.Errorf("%s: %w", what, err))
 }
 
-func (f *Feed) standing(snap *verdict.Snapshot, subscription string) (*codecs.Subscription, error) {
+// standing is the subscription, if something of it may leave now. pushed says that it may be one whose deliveries are not read.
+func (f *Feed) standing(snap *verdict.Snapshot, subscription string, pushed bool) (*codecs.Subscription, error) {
 	sub := snap.Subscription(subscription)
 	if sub == nil {
 		return nil, ended(SubscriptionUnknown, "there is no such subscription")
 	}
-	if sub.Delivery.Kind == "webhook" {
+	if sub.Delivery.Kind == "webhook" && !pushed {
 		return nil, ended(SubscriptionPushed, "its deliveries go to its webhook")
 	}
 	switch reason := snap.Standing(subscription, f.cfg.Now()); {
@@ -169,6 +170,6 @@ func (f *Feed) Check(ctx context.Context, subscription string) error {
 	if err != nil {
 		return err
 	}
-	_, err = f.standing(snap, subscription)
+	_, err = f.standing(snap, subscription, false)
 	return err
 }

@@ -82,7 +82,7 @@ func (r *Reader) Read(ctx context.Context, at Position, limit int, wait time.Dur
 	defer patience.Stop()
 	work := budget{records: scanMost, until: time.Now().Add(scanTime)}
 	for {
-		sub, err := f.standing(f.cfg.Tables.Snapshot(), r.subscription)
+		sub, err := f.standing(f.cfg.Tables.Snapshot(), r.subscription, false)
 		if err != nil {
 			return Page{}, r.confirmed(ctx, err)
 		}
@@ -95,12 +95,14 @@ func (r *Reader) Read(ctx context.Context, at Position, limit int, wait time.Dur
 		if err != nil {
 			return Page{}, err
 		}
-		page.Next, page.All = next, all
-		if len(page.Events) > 0 || !all && work.spent() {
+		if page.Next == nil { // else it is of a part of what was found
+			page.Next, page.All = next, all
+		}
+		if len(page.Events) > 0 || !page.All && work.spent() {
 			return page, nil
 		}
-		at = next
-		if !all {
+		at = page.Next
+		if !page.All {
 			continue
 		}
 		if wait <= 0 {
@@ -135,7 +137,7 @@ func (r *Reader) wait(ctx context.Context, watch <-chan struct{}, patience <-cha
 		case <-watch:
 			return true, nil
 		case <-look.C:
-			if _, err := r.f.standing(r.f.cfg.Tables.Snapshot(), r.subscription); err != nil {
+			if _, err := r.f.standing(r.f.cfg.Tables.Snapshot(), r.subscription, false); err != nil {
 				return false, r.confirmed(ctx, err)
 			}
 			if watch == nil { // the topic is not there yet
@@ -158,7 +160,7 @@ func (r *Reader) confirmed(ctx context.Context, end error) error {
 	if err != nil {
 		return err
 	}
-	if _, err := r.f.standing(snap, r.subscription); err != nil {
+	if _, err := r.f.standing(snap, r.subscription, false); err != nil {
 		return err
 	}
 	return ended(NotCurrent, end.Error())
@@ -273,13 +275,20 @@ func (r *Reader) read(ctx context.Context, topic string, p int32, at int64) (rec
 	return records, next, done, err
 }
 
-// leave decides on records, writes the decisions, and gives what may go out.
+// leave decides on records, writes the decisions, and gives what may go out. The page's Next is set where it is about the first of
+// the records alone.
 func (f *Feed) leave(ctx context.Context, subscription string, at Position, found []*record) (Page, error) {
 	page := Page{}
 	if len(found) == 0 {
 		return page, nil
 	}
-	confirmed, results, err := f.decideAll(ctx, subscription, found, false)
+	of, n, err := f.originals(ctx, subscription, found)
+	if err != nil {
+		return page, err
+	}
+	part := n < len(found)
+	found = found[:n]
+	confirmed, results, err := f.decideAll(ctx, subscription, found, of, false)
 	if err != nil {
 		return page, err
 	}
@@ -289,6 +298,9 @@ func (f *Feed) leave(ctx context.Context, subscription string, at Position, foun
 			results[i].event.After = at
 			page.Events = append(page.Events, *results[i].event)
 		}
+	}
+	if part {
+		page.Next = at
 	}
 	return page, nil
 }
@@ -300,16 +312,17 @@ type result struct {
 }
 
 // decideAll decides on records and returns when the decisions are on record and still hold. Where writing them took longer than
-// the lease, it is decided anew, and only what is decided differently is written again. whole gives thin deliveries' data.
-func (f *Feed) decideAll(ctx context.Context, subscription string, found []*record, whole bool) (confirmed time.Time, results []result, err error) {
-	sub, err := f.standing(f.cfg.Tables.Snapshot(), subscription)
+// the lease, it is decided anew, and only what is decided differently is written again. of is what each
+// refers to; whole gives thin deliveries' data.
+func (f *Feed) decideAll(ctx context.Context, subscription string, found []*record, of []*leave.Original, whole bool) (confirmed time.Time, results []result, err error) {
+	sub, err := f.standing(f.cfg.Tables.Snapshot(), subscription, whole)
 	if err != nil {
 		return confirmed, nil, err
 	}
 	outgoing := make([]*leave.Delivery, len(found))
 	for i, r := range found {
-		if outgoing[i], err = f.exit.Prepare(ctx, f.cfg.Tables.Snapshot(), sub, r.Record); err != nil {
-			return confirmed, nil, unavailable(ctx, "the schema registry", err)
+		if outgoing[i], err = f.prepare(ctx, f.cfg.Tables.Snapshot(), sub, r, of[i], whole); err != nil {
+			return confirmed, nil, err
 		}
 	}
 	for range staleMost {
@@ -317,14 +330,14 @@ func (f *Feed) decideAll(ctx context.Context, subscription string, found []*reco
 		if confirmed, snap, err = f.current(ctx); err != nil {
 			return confirmed, nil, err
 		}
-		if sub, err = f.standing(snap, subscription); err != nil {
+		if sub, err = f.standing(snap, subscription, whole); err != nil {
 			return confirmed, nil, err
 		}
 		before := results
 		results = make([]result, len(found))
 		var due []leave.Entry
 		for i, l := range outgoing {
-			results[i] = f.result(snap, sub, l, sub.Delivery.Thin && !whole)
+			results[i] = f.result(snap, sub, l, whole)
 			if before == nil || !results[i].entry.Same(&before[i].entry) {
 				due = append(due, results[i].entry)
 			}
@@ -340,13 +353,14 @@ func (f *Feed) decideAll(ctx context.Context, subscription string, found []*reco
 }
 
 // result decides on one record. One whose data cannot be written is malformed and does not leave.
-func (f *Feed) result(snap *verdict.Snapshot, sub *codecs.Subscription, l *leave.Delivery, thin bool) result {
+func (f *Feed) result(snap *verdict.Snapshot, sub *codecs.Subscription, l *leave.Delivery, whole bool) result {
+	dataref := leave.DataRef(l.Record)
+	thin := !whole && (dataref != "" || sub.Delivery.Thin)
 	permit, on := f.exit.Decide(snap, sub, l, thin, f.cfg.Now())
 	if permit == nil {
 		return result{entry: on}
 	}
-	dataref := ""
-	if thin {
+	if thin && dataref == "" { // it was made before the subscription asked for thin ones
 		dataref = f.cfg.DataRef(sub.ID, f.cursors.seal(sub.ID, cursorRecord, int64(l.Record.Partition), l.Record.Offset))
 	}
 	e, err := f.exit.Event(snap, l, permit, thin, dataref)
@@ -360,11 +374,18 @@ func (f *Feed) result(snap *verdict.Snapshot, sub *codecs.Subscription, l *leave
 // One gives a single delivery whole, by the reference in a thin one: decided now, on record as an access. A denial is *Ended
 // with its reason. It may be used as long as Current says of the time.
 func (f *Feed) One(ctx context.Context, subscription, ref string) (Event, time.Time, error) {
-	rec, err := f.find(ctx, subscription, ref)
+	var rec *record
+	var of *leave.Original
+	var err error
+	if leave.Reference(ref) {
+		rec, of, err = f.refer(ctx, subscription, ref)
+	} else {
+		rec, err = f.find(ctx, subscription, ref)
+	}
 	if err != nil {
 		return Event{}, time.Time{}, err
 	}
-	confirmed, results, err := f.decideAll(ctx, subscription, []*record{rec}, true)
+	confirmed, results, err := f.decideAll(ctx, subscription, []*record{rec}, []*leave.Original{of}, true)
 	switch {
 	case err != nil:
 		return Event{}, time.Time{}, err
@@ -376,13 +397,13 @@ func (f *Feed) One(ctx context.Context, subscription, ref string) (Event, time.T
 	return Event{}, time.Time{}, ended(DeliveryGone, "the delivery cannot be read")
 }
 
-// find reads the record that a reference names.
+// find reads the record of the subscriber's topic that a reference names.
 func (f *Feed) find(ctx context.Context, subscription, ref string) (*record, error) {
 	numbers, err := f.cursors.open(subscription, cursorRecord, ref, 2)
 	if err != nil || numbers[0] >= int64(f.cfg.Partitions) {
 		return nil, ended(CursorInvalid, "the reference was not given out for this subscription")
 	}
-	sub, err := f.standing(f.cfg.Tables.Snapshot(), subscription)
+	sub, err := f.standing(f.cfg.Tables.Snapshot(), subscription, false)
 	if err != nil {
 		return nil, err
 	}

@@ -20,10 +20,11 @@ import (
 	"civicbus/internal/app"
 	"civicbus/internal/embedded"
 	"civicbus/internal/gateway/feed"
-	"civicbus/internal/kafka"
 	"civicbus/internal/pseudonym"
 	"civicbus/internal/refdata"
 	"civicbus/topology"
+
+	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 // The world: one event type, which subscribers get by consent and an agency by law.
@@ -49,7 +50,7 @@ const within = time.Minute
 // Bus is a running civicbus.
 type Bus struct {
 	T         testing.TB
-	Cluster   *embedded.Cluster
+	Cluster   *embedded.Cluster // nil on a real one
 	Config    app.Config
 	Node      *app.Node
 	Admin     *admin.Client
@@ -67,12 +68,9 @@ func Start(t testing.TB, subscribers int, change ...func(*app.Config)) *Bus {
 	ctx := context.Background()
 	b := &Bus{T: t}
 	var err error
-	b.Cluster, err = embedded.Start(ctx, embedded.Config{})
-	b.Must(err)
-	t.Cleanup(func() { _ = b.Cluster.Close() })
-	b.Config = app.Config{Connection: kafka.Connection{Brokers: b.Cluster.Brokers()}, Registry: codecs.RegistryConfig{URL: b.Cluster.RegistryURL()},
-		BusKey: []byte("the bus key of tests, of 32 bytes or more"), AuditKey: []byte("the audit key of tests, of 32 bytes or more"), LeaseAge: 300 * time.Millisecond,
+	b.Config = app.Config{BusKey: []byte("the bus key of tests, of 32 bytes or more"), AuditKey: []byte("the audit key of tests, of 32 bytes or more"), LeaseAge: 300 * time.Millisecond,
 		Shape: topology.Shape{Partitions: 4}, Instance: "test", Logger: slog.New(slog.DiscardHandler)}
+	b.Cluster = Cluster(t, &b.Config)
 	for _, c := range change {
 		c(&b.Config)
 	}
@@ -293,8 +291,8 @@ func (b *Bus) Decisions(kind string) []codecs.Decision {
 	b.T.Helper()
 	var mu sync.Mutex
 	var all []codecs.Decision
-	b.Must(b.read(topology.Decisions.Name, func(value []byte) {
-		d, err := b.Records.Decision.Decode(value)
+	b.Must(b.read(topology.Decisions.Name, func(r *kgo.Record) {
+		d, err := b.Records.Decision.Decode(r.Value)
 		b.Must(err)
 		if d.Kind == kind {
 			mu.Lock()

@@ -8,7 +8,7 @@ import (
 )
 
 // read gives every committed record of a topic as it is now.
-func (b *Bus) read(topic string, each func(value []byte)) error {
+func (b *Bus) read(topic string, each func(*kgo.Record)) error {
 	ctx, cancel := context.WithTimeout(context.Background(), within)
 	defer cancel()
 	client, err := b.Config.Connection.Client(kgo.ConsumeTopics(topic), kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords(),
@@ -34,7 +34,7 @@ func (b *Bus) read(topic string, each func(value []byte)) error {
 		}
 		fetches.EachRecord(func(r *kgo.Record) {
 			if end, ok := left[r.Partition]; ok && r.Offset < end && !r.Attrs.IsControl() {
-				each(r.Value)
+				each(r)
 			}
 			if end, ok := left[r.Partition]; ok && r.Offset+1 >= end {
 				delete(left, r.Partition)
@@ -42,4 +42,11 @@ func (b *Bus) read(topic string, each func(value []byte)) error {
 		})
 	}
 	return nil
+}
+
+// Topic gives every committed record of a topic as it is now.
+func (b *Bus) Topic(name string) (all []*kgo.Record) {
+	b.T.Helper()
+	b.Must(b.read(name, func(r *kgo.Record) { all = append(all, r) }))
+	return all
 }

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"civicbus/codecs"
+	"civicbus/internal/admin"
 	"civicbus/internal/gateway/feed"
 	"civicbus/internal/gateway/gatewaytest"
 	"civicbus/internal/gateway/receive"
@@ -80,13 +82,24 @@ func (h *house) crossings(t *testing.T) {
 		consents = append(consents, gatewaytest.Grant(100+i, gatewaytest.Subscriber(first+i), gatewaytest.Scope))
 		events = append(events, gatewaytest.Moved(fmt.Sprint("cross-", i), 100+i, fmt.Sprint("cross-", i)))
 	}
+	var rows []codecs.Subscription
+	for i := range n {
+		row := gatewaytest.Row(first + i)
+		row.ID, row.Delivery.Thin = thinOf(first+i), true
+		rows = append(rows, row)
+	}
+	h.InEffect(h.Admin.PutSubscriptions(t.Context(), admin.By{Actor: "operator:anna"}, rows...))
+	for _, row := range rows {
+		h.Active(row.ID)
+	}
 	h.Consent(consents...)
 	h.Publish(events...)
-	type theirs struct{ token, base, cursor string }
+	type theirs struct{ token, base, cursor, thin, ref string }
 	all := make([]theirs, n)
 	subjects := map[string]int{}
 	for i := range n {
 		x := &all[i]
+		x.thin = subscriptionURL(h, thinOf(first+i))
 		x.token, x.base = own(gatewaytest.Subscriber(first+i)), subscriptionURL(h, gatewaytest.Subscription(first+i))
 		r := h.reader("pull", gatewaytest.Subscription(first+i), x.token).(*puller)
 		for _, e := range gather(t, r, 1) {
@@ -100,6 +113,12 @@ func (h *house) crossings(t *testing.T) {
 		}
 		x.cursor = r.then[strings.Index(r.then, "cursor=")+len("cursor="):]
 		x.cursor, _, _ = strings.Cut(x.cursor, "&")
+		for _, e := range gather(t, h.reader("pull", thinOf(first+i), x.token), 1) {
+			x.ref = e.DataRef[strings.LastIndexByte(e.DataRef, '/'):]
+		}
+		if res, text := h.get(x.thin+"/events"+x.ref, x.token); res.StatusCode != http.StatusOK || !strings.Contains(text, fmt.Sprint("cross-", i)) { //nolint:bodyclose // get has closed it
+			t.Fatalf("%d's own: %d %s", i, res.StatusCode, text)
+		}
 	}
 	requests := 0
 	for i := range n {
@@ -111,7 +130,8 @@ func (h *house) crossings(t *testing.T) {
 				address string
 				status  int
 			}{{all[j].base + "/events", 404}, {all[j].base + "/events?cursor=" + all[j].cursor, 404}, {all[j].base + "/sse", 404}, {all[j].base + "/events/" + all[j].cursor, 404},
-				{all[i].base + "/events?cursor=" + all[j].cursor, 400}, {all[i].base + "/sse?cursor=" + all[j].cursor, 400}, {all[i].base + "/events/" + all[j].cursor, 404}} {
+				{all[i].base + "/events?cursor=" + all[j].cursor, 400}, {all[i].base + "/sse?cursor=" + all[j].cursor, 400}, {all[i].base + "/events/" + all[j].cursor, 404},
+				{all[j].thin + "/events" + all[j].ref, 404}, {all[i].thin + "/events" + all[j].ref, 404}, {all[i].base + "/events" + all[j].ref, 404}} {
 				requests++
 				if res, text := h.get(c.address, all[i].token); res.StatusCode != c.status || strings.Contains(text, "cross-") { //nolint:bodyclose // get has closed it
 					t.Fatalf("%d reads of %d: %d %s", i, j, res.StatusCode, text)
@@ -125,10 +145,12 @@ func (h *house) crossings(t *testing.T) {
 			}
 		}
 	}
-	if requests != n*(n-1)*7 {
+	if requests != n*(n-1)*10 {
 		t.Errorf("%d requests", requests)
 	}
 }
+
+func thinOf(i int) string { return "thin-" + gatewaytest.Subscription(i) }
 
 // expired: what retention took is said, by every way, and never passed over.
 func (h *house) expired(t *testing.T) {
@@ -348,6 +370,7 @@ func (h *house) stuck(t *testing.T) {
 	}
 	slow, _, err := other.dial(t.Context(), subscriptionURL(other, sub)+"/websocket?from=oldest", token) //nolint:bodyclose // reads nothing, acknowledges nothing
 	h.Must(err)
+	var notices []string
 	for _, way := range ways {
 		r := other.reader(way, sub, token)
 		if ws, ok := r.(*wsReader); ok {
@@ -355,8 +378,17 @@ func (h *house) stuck(t *testing.T) {
 		}
 		gather1(t, r, 120)
 		r.cut()
+		if sse, ok := r.(*sseReader); ok {
+			notices = append(notices, sse.notices...)
+		}
 	}
 	h.Eventually("the stuck readers are cut off", func() bool { return ends(t, metrics, "slow_reader") >= 6 })
+	next := other.reader("sse", sub, token).(*sseReader)
+	gather1(t, next, 1)
+	next.cut()
+	if notices = append(notices, next.notices...); len(notices) == 0 || notices[0] != "slow_reader" {
+		t.Errorf("the next stream says of the one that was cut off: %v", notices)
+	}
 	for {
 		_, _, err := slow.Read(t.Context())
 		var end websocket.CloseError

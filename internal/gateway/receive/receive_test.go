@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -67,60 +66,6 @@ func (h *house) sameByEveryWay(t *testing.T) {
 		events, _ := r.next(t.Context())
 		if want := fmt.Sprint("same-", i); len(events) != 1 || events[0].Data.Street != want {
 			t.Fatalf("%v, want %s", events, want)
-		}
-	}
-}
-
-func (h *house) thin(t *testing.T) {
-	h = h.of(t)
-	row := gatewaytest.Row(1)
-	row.ID, row.Delivery.Thin = "sub-thin", true
-	h.InEffect(h.Admin.PutSubscriptions(t.Context(), admin.By{Actor: "operator:anna"}, row))
-	h.Active(row.ID)
-	h.Consent(gatewaytest.Grant(1, gatewaytest.Subscriber(1), gatewaytest.Scope))
-	h.Publish(moves("thin", 1, 3)...)
-	token := own(gatewaytest.Subscriber(1))
-	refs := map[string]string{}
-	for _, way := range ways {
-		for id, e := range gather(t, h.reader(way, row.ID, token), 3) {
-			if e.DataRef == "" || strings.Contains(e.text, `"data"`) || strings.Contains(e.text, "thin-") {
-				t.Errorf("%s: %s", way, e.text)
-			}
-			if refs[id] != "" && refs[id] != e.DataRef {
-				t.Errorf("%s: another dataref", way)
-			}
-			refs[id] = e.DataRef
-		}
-	}
-	var streets []string
-	for id, ref := range refs {
-		res, text := h.get(h.url+ref, token) //nolint:bodyclose // get has read it, dial has closed it
-		if res.StatusCode != http.StatusOK || res.Header.Get("Ce-Id") != id || res.Header.Get("Content-Type") != "application/json" {
-			t.Fatalf("%d %v %s", res.StatusCode, res.Header, text)
-		}
-		streets = append(streets, parse(t, `{"data":`+text+`}`).Data.Street)
-		for _, other := range []string{own(gatewaytest.Subscriber(0)), gatewaytest.PersonToken(1, later)} {
-			if res, _ := h.get(h.url+ref, other); res.StatusCode == http.StatusOK { //nolint:bodyclose // get has read it, dial has closed it
-				t.Error("given to another")
-			}
-		}
-		if res, text := h.get(h.url+strings.Replace(ref, "sub-thin", gatewaytest.Subscription(1), 1), token); res.StatusCode != http.StatusNotFound { //nolint:bodyclose // get has read it, dial has closed it
-			t.Errorf("by another subscription: %d %s", res.StatusCode, text)
-		}
-	}
-	slices.Sort(streets)
-	if !slices.Equal(streets, []string{"thin-0", "thin-1", "thin-2"}) {
-		t.Errorf("%v", streets)
-	}
-	kept := row
-	kept.ID = "sub-thin-kept"
-	h.InEffect(h.Admin.PutSubscriptions(t.Context(), admin.By{Actor: "operator:anna"}, kept))
-	h.Active(kept.ID)
-	h.Consent(gatewaytest.Withdraw(1, gatewaytest.Subscriber(1)), gatewaytest.Grant(9, gatewaytest.Subscriber(1), gatewaytest.Scope))
-	h.Publish(moves("kept", 9, 1)...)
-	for _, ref := range refs {
-		if res, text := h.get(h.url+ref, token); res.StatusCode != http.StatusForbidden || problem(text) != "not_permitted" || !strings.Contains(text, "grant_withdrawn") || strings.Contains(text, "thin-") { //nolint:bodyclose // get has read it, dial has closed it
-			t.Errorf("withdrawn: %d %s", res.StatusCode, text)
 		}
 	}
 }

@@ -102,6 +102,17 @@ func TestWebhookLosesNothing(t *testing.T) {
 		l.await()
 	}
 	round()
+	r.stop() // for an hour
+	round()
+	for range 10 {
+		before := attempted(b, first)
+		c.forward(6 * time.Minute)
+		b.eventually("more attempts", func() bool { return attempted(b, first) > before })
+	}
+	if n := len(r.of(agencySub)); n > 40 {
+		b.t.Errorf("%d deliveries came to a receiver that was away", n)
+	}
+	r.start()
 	round()
 	first.stop()
 	for range 2 {
@@ -142,4 +153,10 @@ func TestWebhookLosesNothing(t *testing.T) {
 	if n := b.letters.count(func(*codecs.DeadLetter) bool { return true }); n > 0 {
 		b.t.Errorf("%d dead letters", n)
 	}
+}
+
+// attempted counts the attempts that a node has made.
+func attempted(b *bus, n *node) float64 {
+	b.t.Helper()
+	return counted(b, n, "civicbus_webhook_attempts_total", func(map[string]string) bool { return true })
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -58,8 +59,24 @@ type receiver struct {
 func (b *bus) receive() *receiver {
 	r := &receiver{b: b, asked: map[string]int{}}
 	r.server = httptest.NewServer(r)
-	b.root.Cleanup(r.server.Close)
+	b.root.Cleanup(func() { r.server.Close() })
 	return r
+}
+
+// stop makes the receiver go away; start makes it come back where it was.
+func (r *receiver) stop() {
+	r.server.CloseClientConnections()
+	r.server.Close()
+}
+
+func (r *receiver) start() {
+	r.b.t.Helper()
+	l, err := new(net.ListenConfig).Listen(r.b.t.Context(), "tcp", strings.TrimPrefix(r.server.URL, "http://"))
+	r.b.must(err)
+	r.server = httptest.NewUnstartedServer(r)
+	r.b.must(r.server.Listener.Close())
+	r.server.Listener = l
+	r.server.Start()
 }
 
 // answers sets what deliveries are answered with.

@@ -55,7 +55,9 @@ func newStill(f *testing.F) (*still, *server, http.Handler) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	cfg := Config{Tables: s, Commands: s, Schemas: s, CursorKey: make([]byte, 32), Delivered: func(context.Context, string) (int64, error) { return 0, nil }}
+	cfg := Config{Tables: s, Commands: s, Schemas: s, CursorKey: make([]byte, 32), Delivered: func(context.Context, string) (int64, error) { return 0, nil },
+		Webhooks: Webhooks{Secret: func(string, int64) string { return "" }, Attempts: func(context.Context, string) ([]codecs.UsageAttempt, error) { return nil, nil },
+			Try: func(context.Context, *codecs.Subscription) Tried { return Tried{} }}}
 	if err := Mount(a, cfg); err != nil {
 		f.Fatal(err)
 	}

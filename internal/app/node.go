@@ -239,7 +239,7 @@ func (c *Config) defaults() error {
 		c.Logger = slog.Default()
 	}
 	if c.Metrics == nil {
-		c.Metrics = prometheus.NewRegistry()
+		c.Metrics = ownRegistry()
 	}
 	return nil
 }

@@ -169,13 +169,13 @@ func (b *bus) loses(c access.Client, why string, change func()) {
 	reader := b.as(c, kgo.ConsumeTopics(c.Topic))
 	_, err := b.take(reader, 1)
 	b.must(err)
-	change()
 	begun := time.Now()
+	change()
 	_, err = b.take(reader, 1<<30)
 	if !refused(err) {
 		b.t.Errorf("%s: %v", why, err)
 	}
-	b.t.Logf("%s: refused %s after the change was in effect", why, time.Since(begun).Round(time.Millisecond))
+	b.t.Logf("%s: refused within %s of the command, which took its time to be in effect", why, time.Since(begun).Round(time.Millisecond))
 	if _, err := b.take(b.as(c, kgo.ConsumeTopics(c.Topic)), 1); !refused(err) {
 		b.t.Errorf("%s, with a new connection: %v", why, err)
 	}

@@ -208,6 +208,42 @@ func TestApply(t *testing.T) {
 	}
 }
 
+func TestSecretsAreRotated(t *testing.T) {
+	look := lookups(t)
+	hooked := rowWith(Active, func(s *codecs.Subscription) {
+		s.Delivery = codecs.Delivery{Kind: "webhook", Sink: "https://kela.fi/hook"}
+	})
+	rotate := func(until time.Time) *codecs.SubscriptionCommand {
+		return asked(Rotate, "anna", func(c *codecs.SubscriptionCommand) {
+			if !until.IsZero() {
+				c.Subscription.SecretOverlap = until.UnixMilli()
+			}
+		})
+	}
+	next, result := Apply(hooked, rotate(time.Time{}), look, now)
+	if result.Status != "accepted" || next.SecretVersion != 1 || next.SecretOverlap != now.Add(SecretOverlap).UnixMilli() || next.Status != Active || next.ApprovedBy != "bertta" {
+		t.Fatalf("%+v %+v", result, next)
+	}
+	next.AppliedIDs = nil
+	next, _ = Apply(next, rotate(now), look, now) // the one before is lost: it is good no longer
+	if next.SecretVersion != 2 || next.SecretOverlap != now.UnixMilli() {
+		t.Errorf("%+v", next)
+	}
+	for reason, row := range map[string]*codecs.Subscription{NotAWebhook: rowWith(Active, func(*codecs.Subscription) {}), OverlapTooLong: hooked} {
+		if next, result := Apply(row, rotate(now.Add(MaxSecretOverlap+time.Second)), look, now); result.Reason != reason && row != hooked || next != nil || result.Status == "accepted" {
+			t.Errorf("%s: %+v", reason, result)
+		}
+	}
+	next.AppliedIDs = nil
+	edited, _ := Apply(next, edit(func(s *codecs.Subscription) {
+		s.Delivery = codecs.Delivery{Kind: "webhook", Sink: "https://kela.fi/hook"}
+		s.SecretVersion, s.SecretOverlap = 77, 1
+	}), look, now)
+	if edited == nil || edited.SecretVersion != 2 || edited.SecretOverlap != now.UnixMilli() {
+		t.Errorf("an edit changes the secret: %+v", edited)
+	}
+}
+
 func TestWhoAskedIsKept(t *testing.T) {
 	look := lookups(t)
 	edited, _ := Apply(row(Active), asked(Put, "carl", func(c *codecs.SubscriptionCommand) { c.Subscription.Scopes = []string{"residency"} }), look, now)

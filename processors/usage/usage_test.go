@@ -72,6 +72,7 @@ func TestTheRowIsBounded(t *testing.T) {
 	var row codecs.UsageRow
 	for i := range 5_000 {
 		row = Count(row, codecs.UsageItem{Permit: i%2 == 0, DeliveryID: id(i), Reason: fmt.Sprintf("a_reason_of_forty_characters_or_so_%04d", i%200)})
+		row = Attempted(row, codecs.UsageItem{DeliveryID: id(i), EventType: "fi.dvv.person.address.changed", Attempt: 1, Outcome: "delivered", Status: 204, Millis: 30_000, At: 1_700_000_000_000})
 	}
 	b, err := records.UsageRow.Encode(&row)
 	if err != nil {
@@ -81,8 +82,30 @@ func TestTheRowIsBounded(t *testing.T) {
 	for _, d := range row.Denied {
 		denied += d.Count
 	}
-	if len(b) > 8<<10 || len(row.Denied) != codecs.MaxUsageReasons || denied != 2_500 {
+	if len(b) > 16<<10 || len(row.Denied) != codecs.MaxUsageReasons || denied != 2_500 {
 		t.Errorf("%d bytes, %d reasons, %d denials", len(b), len(row.Denied), denied)
+	}
+}
+
+// The last attempts at a webhook are known, the oldest first, and nothing is counted by them.
+func TestTheLastAttemptsAreKnown(t *testing.T) {
+	row := codecs.UsageRow{Subscriber: "kela.fi", Delivered: 7}
+	const n = 3*codecs.MaxUsageAttempts + 5
+	for i := range int32(n) {
+		before := fmt.Sprint(row)
+		next := Attempted(row, codecs.UsageItem{Subscriber: "kela.fi", DeliveryID: id(int(i)), Attempt: i + 1, Outcome: "failed", Cause: "status", Status: 500, At: int64(i)})
+		if fmt.Sprint(row) != before {
+			t.Fatal("the row that was given has changed")
+		}
+		row = next
+	}
+	if len(row.Attempts) != codecs.MaxUsageAttempts || row.Delivered != 7 {
+		t.Fatalf("%d attempts, %d delivered", len(row.Attempts), row.Delivered)
+	}
+	for i, a := range row.Attempts {
+		if want := int32(n - codecs.MaxUsageAttempts + i + 1); a.Attempt != want || a.DeliveryID != id(int(want)-1) || a.Status != 500 {
+			t.Errorf("%d: %+v", i, a)
+		}
 	}
 }
 
@@ -130,10 +153,18 @@ func TestVerdictsReachTheirSubscriptionsRow(t *testing.T) {
 	for _, kind = range []string{"gateway", "replay"} { // read or sent again, which does not count
 		send(permit, codecs.VerdictItem{Subscription: "sub-b", Subscriber: "posti.fi", Reason: "grant_withdrawn"})
 	}
+	kind = "delivery" // an attempt: a permit was counted when the router gave it
+	send(permit, codecs.VerdictItem{Subscription: "sub-b", Subscriber: "posti.fi", Reason: "grant_withdrawn"})
+	report, err := records.DeliveryReport.Encode(&codecs.DeliveryReport{Subscription: "sub-a", Subscriber: "kela.fi", DeliveryID: id(1), Attempt: 2, Outcome: "delivered", Status: 200, At: 9})
+	if err != nil {
+		t.Fatal(err)
+	}
+	k.Consume(topology.DeliveryReports.Name, "k1.someone", report)
+	k.Consume(topology.DeliveryReports.Name, "k1.someone", []byte("no report"))
 	k.Consume(topology.Decisions.Name, "k1.someone", []byte("no decision"))
 	k.Consume(topology.UsageItems.Name, "sub-a", []byte("no item"))
 	for sub, want := range map[string]codecs.UsageRow{"sub-a": {Subscriber: "kela.fi", Purpose: "benefits", Delivered: 1, Repeated: 1},
-		"sub-b": {Subscriber: "posti.fi", Denied: []codecs.UsageDenial{{Reason: "no_grant", Count: 1}}}} {
+		"sub-b": {Subscriber: "posti.fi", Denied: []codecs.UsageDenial{{Reason: "no_grant", Count: 1}, {Reason: "grant_withdrawn", Count: 1}}}} {
 		b, _ := k.TableValue(goka.Table(topology.TableTopic("usage")), sub).([]byte)
 		row, err := records.UsageRow.Decode(b)
 		if err != nil {
@@ -142,6 +173,9 @@ func TestVerdictsReachTheirSubscriptionsRow(t *testing.T) {
 		if row.Subscriber != want.Subscriber || row.Purpose != want.Purpose || row.Delivered != want.Delivered || row.Repeated != want.Repeated ||
 			fmt.Sprint(row.Denied) != fmt.Sprint(want.Denied) || row.First != 5 || row.Last != 5 {
 			t.Errorf("%s: %+v", sub, row)
+		}
+		if sub == "sub-a" && (len(row.Attempts) != 1 || row.Attempts[0].DeliveryID != id(1) || row.Attempts[0].Attempt != 2) {
+			t.Errorf("%+v", row.Attempts)
 		}
 	}
 	cancel()

@@ -158,7 +158,7 @@ func needs(text string) string {
 func python() string { return cmp.Or(os.Getenv("CIVICBUS_TEST_PYTHON"), "python3") }
 
 // changes finds blocks that do more than ask. The others may be asked again, until what was done before them shows.
-var changes = regexp.MustCompile(`go build|register|apply|approve|publish|-P|erase|pause|resume|--execute|consumer|issue|rotate|revoke`)
+var changes = regexp.MustCompile(`go build|register|apply|approve|publish|-P|erase|pause|resume|--execute|consumer|issue|rotate|revoke|--data|-X POST`)
 
 // ask runs a block once, and returns what it prints.
 func (r *tour) ask(b block) (answer, rest string, err error) {

@@ -80,7 +80,7 @@ func TestOperatorsWay(t *testing.T) {
 		t.Errorf("another organisation's event: %+v", a)
 	}
 	first := b.deliveries("kela.fi", 1)[0]
-	if first["type"] != "fi.dvv.person.birth" || first["subscription"] != "sub-kela-birth-001" || first["specversion"] != "1.0" {
+	if first["type"] != "fi.dvv.person.birth" || first["subscription"] != "sub-kela-birth" || first["specversion"] != "1.0" {
 		t.Errorf("%v", first)
 	}
 	data := first["data"].(map[string]any)

@@ -46,6 +46,7 @@ func (x *Exit) Event(snap *verdict.Snapshot, l *Delivery, v *verdict.Verdict, th
 	add("legalbasis", v.Basis)
 	add("grantreference", v.Reference)
 	copied("redriven")
+	copied("replayed")
 	if thin {
 		add("dataref", dataref)
 		e.JSON = append(members(e.Attributes), '}')

@@ -114,7 +114,7 @@ var errAsk = errors.New("the registry must be asked again")
 // decide decides each of an event's subscriptions at this moment. The decision is the one that goes on record.
 func (a *again) decide(snap *verdict.Snapshot, e *event, now time.Time) ([]deliver, *codecs.Decision, error) {
 	was := &e.decision
-	d := &codecs.Decision{Kind: Kind, Topic: was.Topic, Partition: was.Partition, Offset: was.Offset, Follows: -1, DecidedAt: codecs.Millis(now), LifeEventID: was.LifeEventID,
+	d := &codecs.Decision{Kind: Kind, Topic: was.Topic, Partition: was.Partition, Offset: was.Offset, Follows: -1, DecidedAt: codecs.Millis(now), LifeEventID: was.LifeEventID, Correlation: was.Correlation, Subjects: was.Subjects,
 		EventType: was.EventType, Source: was.Source, Role: was.Role, Outcome: e.outcome, ProfileVersion: was.ProfileVersion}
 	if et := snap.EventType(was.EventType); et != nil {
 		d.CatalogVersion = et.Version
@@ -143,7 +143,8 @@ func (a *again) decide(snap *verdict.Snapshot, e *event, now time.Time) ([]deliv
 
 // one decides one subscription; bad is a body that cannot be read.
 func (a *again) one(snap *verdict.Snapshot, e *event, was *codecs.VerdictItem, consents *codecs.Consents, now time.Time) (out deliver, bad, err error) {
-	ev := verdict.Event{Type: e.env.Type, Role: e.env.Role, Source: e.env.Source, Subject: e.env.Subject, Recipient: e.env.Recipient, Index: e.env.Index,
+	ev := verdict.Event{Type: e.env.Type, Role: e.env.Role, Source: e.env.Source, Subject: e.env.Subject, Recipient: e.env.Recipient, Publisher: e.env.Organisation,
+		FollowUp: e.env.Cause(e.decision.LifeEventID) != e.decision.LifeEventID, Index: e.env.Index,
 		Authorized: e.env.Authorized, HasList: e.env.HasList, Schema: e.schema, Body: e.body, Stamp: e.stamp, Attr: e.attribute}
 	v, ok := snap.DecideOne(&ev, was.Subscription, consents, now)
 	switch {

@@ -52,7 +52,12 @@ func (a *again) delivery(snap *verdict.Snapshot, e *event, d *deliver) (*kgo.Rec
 	add(codecs.HeaderID, d.item.DeliveryID)
 	add(codecs.HeaderTime, e.env.Time)
 	add(codecs.HeaderSubject, subject)
-	add(codecs.HeaderCorrelation, pair.SealID(e.decision.LifeEventID))
+	own := e.decision.LifeEventID
+	cause := e.env.Cause(own)
+	add(codecs.HeaderCorrelation, pair.SealID(cause))
+	if cause != own {
+		add(codecs.HeaderLifeEvent, pair.SealID(own))
+	}
 	add(codecs.HeaderReference, v.Reference)
 	add(codecs.HeaderWithheld, strings.Join(withheld, ","))
 	if e.env.Redriven {

@@ -112,7 +112,7 @@ func (j *job) live(ctx context.Context) error {
 	if err := tx.Take(ctx); err != nil {
 		return err
 	}
-	if j.have, err = standings(ctx, j.admin, &j.row); err != nil {
+	if j.have, err = standings(kadm.RequireStable(ctx), j.admin, &j.row); err != nil {
 		return err
 	}
 	if j.recorded == nil {

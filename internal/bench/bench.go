@@ -28,10 +28,11 @@ type Result struct {
 	Unit   string  `json:"unit"`
 	Runs   int     `json:"runs"`
 
-	Interval float64     `json:"interval_ms,omitempty"` // latency: the longest transaction as configured, taken off ours before the ratio
-	*Soak                // of the soak alone
-	Stages   []Stage     `json:"stages,omitempty"`  // of the pipeline alone
-	Gateway  *GatewayRun `json:"gateway,omitempty"` // of the gateway alone
+	Interval float64      `json:"interval_ms,omitempty"` // latency: the longest transaction as configured, taken off ours before the ratio
+	*Soak                 // of the soak alone
+	Stages   []Stage      `json:"stages,omitempty"`   // of the pipeline alone
+	Gateway  *GatewayRun  `json:"gateway,omitempty"`  // of the gateway alone
+	Delivery *DeliveryRun `json:"delivery,omitempty"` // of delivery alone
 }
 
 // Config says where and how much to measure. The zero value of a number takes the default named there.
@@ -107,6 +108,7 @@ func All() []Benchmark {
 		{Name: "memory_per_million", About: "megabytes of memory for a million subjects' consents, a grant each; no comparison", Run: memoryPerMillion, Events: 1_000_000},
 		{Name: "soak", About: "violations, no comparison: nodes killed with -9 and started again while events and commands come, held against a model", Run: soak, Events: 104_000},
 		{Name: "gateway", About: "processor time and latency of publishing: over HTTP against straight to Kafka; then 1,000 WebSocket readers, ten of them stuck", Run: gatewayBench, Events: 20_000},
+		{Name: "delivery", About: "milliseconds from event to webhook, 99 of 100: a hundred receivers of which one never answers, against none", Run: deliveryBench, Events: 800},
 		{Name: "pipeline", About: "processor time an event, by stage: admission, profile, router, a subscriber's read; no comparison", Run: pipeline, Events: 40_000},
 	}
 }

@@ -1,0 +1,19 @@
+package bench
+
+import (
+	"testing"
+)
+
+// The benchmark of webhooks runs, small; nothing is asserted on time.
+func TestDelivery(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs a cluster and two groups")
+	}
+	t.Parallel()
+	r := runSmall(t, "delivery", 1, 60)
+	d := r.Delivery
+	if d == nil || d.Lost != 0 || d.Deliveries != 60*hooksMatching-3 || // without those of the one that is dead by turns
+		r.Ours <= 0 || r.Theirs <= 0 {
+		t.Errorf("%+v %+v", r, d)
+	}
+}

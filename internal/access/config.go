@@ -49,7 +49,7 @@ func (c Client) Text(format string) (string, error) {
 	case "go":
 		return c.franz(), nil
 	case "json":
-		text, err := json.MarshalIndent(c, "", "  ")
+		text, err := json.MarshalIndent(c, "", "  ") //nolint:gosec // telling the password, once, is what it is for
 		return string(text) + "\n", err
 	}
 	return "", fmt.Errorf("client configuration as %q: want one of %s", format, strings.Join(Formats(), ", "))

@@ -19,6 +19,8 @@ type EventType struct {
 	Profile         []Stamp  `avro:"profile" json:"profile,omitempty"`            // what an event tells about its subjects; empty: nothing
 	Rules           []Rule   `avro:"rules" json:"rules,omitempty"`                // legal bases that are not consent
 	EndsConsents    bool     `avro:"ends_consents" json:"endsConsents,omitempty"` // a death: ends the subject's grants
+	JourneyHours    int64    `avro:"journey_hours" json:"journeyHours,omitempty"` // hours within which those who received it are to report what came of it; 0: nobody waits for them
+	Outcome         Outcome  `avro:"outcome" json:"outcome,omitzero"`             // what it reports of other events; zero: nothing
 	Retired         bool     `avro:"retired" json:"retired,omitempty"`            // no new events are admitted
 	Commands        []string `avro:"commands" json:"-"`                           // ids of the last 16 commands applied: a repeat changes nothing
 	AppliedVersions []int64  `avro:"versions_applied" json:"-"`                   // the versions they were answered with, in the same order
@@ -32,6 +34,15 @@ type Role struct {
 	Scheme   string `avro:"scheme" json:"scheme"`               // of the ids there: fi-hetu, fi-ytunnus, ...
 	Many     bool   `avro:"many" json:"many,omitempty"`         // the path crosses one array
 	Optional bool   `avro:"optional" json:"optional,omitempty"` // absent or null is no fault
+}
+
+// Outcome says how an event reports what came of another one.
+type Outcome struct {
+	Path              string   `avro:"path" json:"path"`                                      // of a text or an enum
+	Of                []string `avro:"of" json:"of"`                                          // event types that it may be the outcome of
+	Done              []string `avro:"done" json:"done,omitempty"`                            // values that mean it is done
+	Failed            []string `avro:"failed" json:"failed,omitempty"`                        // values that mean it will not be done
+	NeedsConfirmation []string `avro:"needs_confirmation" json:"needsConfirmation,omitempty"` // values that mean the person must confirm first
 }
 
 // Field is the permission data of one field of the event's data.

@@ -40,6 +40,11 @@ func FuzzRecords(f *testing.F) {
 	decodes(&t, records.UsageItem)
 	decodes(&t, records.DeliveryRow)
 	decodes(&t, records.DeliveryReport)
+	decodes(&t, records.Journey)
+	decodes(&t, records.JourneyInput)
+	decodes(&t, records.JourneyUpdated)
+	decodes(&t, records.JourneyConfirm)
+	decodes(&t, records.JourneyConfirmed)
 	decodes(&t, records.Replay)
 	decodes(&t, records.ReplayCommand)
 	if len(t.tries) != len(records.all()) {

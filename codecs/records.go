@@ -25,6 +25,11 @@ type Records struct {
 	UsageItem           *Record[UsageItem]
 	DeliveryRow         *Record[DeliveryRow]
 	DeliveryReport      *Record[DeliveryReport]
+	Journey             *Record[Journey]
+	JourneyInput        *Record[JourneyInput]
+	JourneyUpdated      *Record[JourneyUpdated] // the data of civicbus's own events, whose types stand for topics here
+	JourneyConfirm      *Record[JourneyConfirm]
+	JourneyConfirmed    *Record[JourneyConfirmed]
 	Replay              *Record[Replay]
 	ReplayCommand       *Record[ReplayCommand]
 }
@@ -53,6 +58,11 @@ func NewRecords() *Records {
 		UsageItem:           NewRecord[UsageItem]("usage-item", "usage-loop"),
 		DeliveryRow:         NewRecord[DeliveryRow]("delivery-row", "delivery-table"),
 		DeliveryReport:      NewRecord[DeliveryReport]("delivery-report", "delivery-loop"),
+		Journey:             NewRecord[Journey]("journey", "journey-table"),
+		JourneyInput:        NewRecord[JourneyInput]("journey-input", "journey-loop"),
+		JourneyUpdated:      NewRecord[JourneyUpdated]("journey-updated", "fi.civicbus.journey.updated"),
+		JourneyConfirm:      NewRecord[JourneyConfirm]("journey-confirm", "fi.civicbus.journey.confirm"),
+		JourneyConfirmed:    NewRecord[JourneyConfirmed]("journey-confirmed", "fi.civicbus.journey.confirmed"),
 		Replay:              NewRecord[Replay]("replay", "replay-table"),
 		ReplayCommand:       NewRecord[ReplayCommand]("replay-command", "replay-commands"),
 	}
@@ -70,7 +80,7 @@ func (r *Records) all() []binder {
 	return []binder{
 		r.EventType, r.Organisation, r.Subscription, r.Consents, r.Profile, r.Attributes, r.CatalogCommand,
 		r.TrustCommand, r.SubscriptionCommand, r.ConsentCommand, r.CommandResult, r.Decision, r.DeadLetter, r.Settings,
-		r.AuditEntry, r.AuditRow, r.AuditHead, r.UsageRow, r.UsageItem, r.DeliveryRow, r.DeliveryReport, r.Replay, r.ReplayCommand,
+		r.AuditEntry, r.AuditRow, r.AuditHead, r.UsageRow, r.UsageItem, r.Journey, r.JourneyInput, r.JourneyUpdated, r.JourneyConfirm, r.JourneyConfirmed, r.DeliveryRow, r.DeliveryReport, r.Replay, r.ReplayCommand,
 	}
 }
 

@@ -2,6 +2,7 @@ package topology
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/lovoo/goka"
 	"github.com/lovoo/goka/codec"
@@ -15,9 +16,9 @@ var raw = new(codec.Bytes)
 type Callbacks map[string]goka.ProcessCallback
 
 // Build turns a group of the map into a goka graph. A missing or surplus callback is an error: a topic that nobody
-// handles would be consumed and forgotten.
-func Build(g Group, callbacks Callbacks) (*goka.GroupGraph, error) {
-	var edges []goka.Edge
+// handles would be consumed and forgotten. more are edges that are no part of the map, such as timers.
+func Build(g Group, callbacks Callbacks, more ...goka.Edge) (*goka.GroupGraph, error) {
+	edges := slices.Clone(more)
 	for _, s := range g.In {
 		cb := callbacks[s.Name]
 		if cb == nil {

@@ -33,13 +33,14 @@ var mayImport = map[string][]string{
 	"internal/projections": {"codecs", "internal/verdict", "topology"},
 	"internal/tables":      {"codecs", "internal/kafka", "internal/verdict", "topology"},
 	"internal/leave":       {"codecs", "internal/kafka", "internal/projections", "internal/pseudonym", "internal/tables", "internal/verdict", "topology"},
+	"internal/journeys":    {"codecs", "internal/admission", "internal/pseudonym", "internal/verdict"}, // pure as verdict
 	"internal/refdata":     {"codecs"},
 	"internal/audit":       {"codecs", "internal/kafka", "topology"},
 	"internal/config":      {},
 	"internal/embedded":    {},
 
-	"processors":   {"codecs", "internal/admission", "internal/audit", "internal/flaw", "internal/kafka", "internal/projections", "internal/pseudonym", "internal/verdict", "processors", "topology"},
-	"internal/app": {"codecs", "internal/access", "internal/admin", "internal/admission", "internal/audit", "internal/delivery", "internal/flaw", "internal/gateway", "internal/kafka", "internal/projections", "internal/pseudonym", "internal/replay", "internal/tables", "internal/verdict", "processors", "topology"},
+	"processors":   {"codecs", "internal/admission", "internal/audit", "internal/flaw", "internal/journeys", "internal/kafka", "internal/projections", "internal/pseudonym", "internal/verdict", "processors", "topology"},
+	"internal/app": {"codecs", "internal/access", "internal/admin", "internal/admission", "internal/audit", "internal/delivery", "internal/flaw", "internal/gateway", "internal/journeys", "internal/kafka", "internal/projections", "internal/pseudonym", "internal/replay", "internal/tables", "internal/verdict", "processors", "topology"},
 
 	// The edges stand beside the processors, not on them, and not on each other.
 	"internal/admin":    edge,
@@ -58,7 +59,7 @@ var mayImport = map[string][]string{
 	"cmd":             {"codecs", "examples", "internal", "topology", "schemas"},
 }
 
-var edge = []string{"codecs", "internal/access", "internal/admission", "internal/audit", "internal/flaw", "internal/kafka", "internal/leave", "internal/projections", "internal/pseudonym", "internal/refdata", "internal/tables", "internal/verdict", "schemas", "topology"}
+var edge = []string{"codecs", "internal/access", "internal/admission", "internal/audit", "internal/flaw", "internal/journeys", "internal/kafka", "internal/leave", "internal/projections", "internal/pseudonym", "internal/refdata", "internal/tables", "internal/verdict", "schemas", "topology"}
 
 // below says whether a package is one of a name's.
 func below(pkg, name string) bool { return pkg == name || strings.HasPrefix(pkg, name+"/") }

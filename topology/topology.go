@@ -32,6 +32,7 @@ var (
 	AuditHeads        = Stream{Name: "audit-heads", Key: ByChain, Value: "audit-head", Keep: forever}          // signed: how far each chain had come
 	DeliveryReports   = Stream{Name: "delivery-loop", Key: BySubject, Value: "delivery-report", Keep: 7 * day} // what came of attempts at webhooks
 	UsageItems        = Stream{Name: "usage-loop", Key: BySubscription, Value: "usage-item", Keep: 7 * day}
+	JourneyInputs     = Stream{Name: "journey-loop", Key: ByLifeEvent, Value: "journey-input", Keep: 7 * day}
 	Settings          = Stream{Name: "settings", Key: AnyKey, Value: "settings", Keep: forever} // what every process of a cluster must agree on
 	DeadLetters       = Stream{Name: "dead-letters", Key: AnyKey, Value: "dead-letter", Keep: 30 * day}
 	WebhookDeliveries = Stream{Name: "webhook-deliveries", Key: BySubject, Value: "projected", Keep: 30 * day}
@@ -69,10 +70,13 @@ var (
 		In: []Stream{Decisions, DeliveryReports}, Loop: UsageItems, Table: "usage-row", TableKey: BySubscription}
 	Replay = Group{Name: "replay", About: "which deliveries are to be sent again, and who approved it",
 		In: []Stream{ReplayCommands}, Lookup: []string{"subscription"}, Out: []Stream{CommandResults, DeadLetters}, Table: "replay", TableKey: ByReplay}
+	Journey = Group{Name: "journey", About: "who has reported what came of a life event; tells its subjects, takes their confirmations",
+		In: []Stream{Decisions, Services, Notifications, Orders, ConsentCommands}, Loop: JourneyInputs, Lookup: []string{"trust", "catalog"},
+		Out: []Stream{Admitted, DeadLetters}, Table: "journey", TableKey: ByLifeEvent}
 )
 
 // Groups lists every group, in the order in which an event meets them.
-var Groups = []Group{Catalog, Trust, Subscription, Consent, Profile, Router, Delivery, Audit, Usage, Replay}
+var Groups = []Group{Catalog, Trust, Subscription, Consent, Profile, Router, Delivery, Audit, Usage, Journey, Replay}
 
 // Edges are the ways in and out that are not goka groups.
 var Edges = []Edge{

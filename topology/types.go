@@ -23,6 +23,7 @@ const (
 	ByEventType    Key = "event type"
 	ByOrganisation Key = "organisation"
 	BySubscription Key = "subscription"
+	ByLifeEvent    Key = "life event"
 	ByRow          Key = "row commanded" // of a command's answer: what the command was keyed by, so it fits any table's key
 	ByReplay       Key = "replay"
 	ByChain        Key = "chain" // one for each partition, which says nothing

@@ -33,7 +33,7 @@ Every setting is a key of the configuration file, an environment variable and a 
 	root.AddCommand(
 		newCatalog(), newTrust(), newSubscription(), newConsent(), newSubject(),
 		newPublish(), newTail(), newDeadLetters(), newDeliveries(), newReplay(), newLag(), newAudit(), newUsage(),
-		newTopics(), newAccess(), newSchemas(), newTopology(), newToken(), newBench(), newConfig(), newVersion(),
+		newTopics(), newAccess(), newJourneys(), newSchemas(), newTopology(), newToken(), newBench(), newConfig(), newVersion(),
 	)
 	root.AddCommand(parts()...)
 	return root

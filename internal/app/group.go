@@ -15,6 +15,7 @@ import (
 	"civicbus/processors/command"
 	"civicbus/processors/consent"
 	"civicbus/processors/event"
+	"civicbus/processors/journey"
 	"civicbus/processors/profile"
 	"civicbus/processors/replay"
 	"civicbus/processors/router"
@@ -33,8 +34,9 @@ type group struct {
 	def  topology.Group
 	log  *slog.Logger
 
-	engine atomic.Pointer[kafka.Engine] // nil while none runs
-	before atomic.Int64                 // table records read by engines that have ended
+	engine  atomic.Pointer[kafka.Engine] // nil while none runs
+	elapsed func(goka.Context)           // callback of its timers, once its callbacks are made; nil: it has none
+	before  atomic.Int64                 // table records read by engines that have ended
 }
 
 func newGroup(n *Node, def topology.Group) *group {
@@ -63,16 +65,17 @@ func (g *group) run(ctx context.Context) error {
 func (g *group) once(ctx context.Context) error {
 	n := g.node
 	v := newViews(n.records, n.schemas, g.log)
-	callbacks, ready, err := g.callbacks(v)
+	callbacks, ready, err := g.callbacks(v) // a journey group is made there
 	if err != nil {
 		return err
 	}
-	graph, err := topology.Build(g.def, callbacks)
+	changed, due, timers := g.timers(v)
+	graph, err := topology.Build(g.def, callbacks, timers...)
 	if err != nil {
 		return err
 	}
 	cfg := kafka.GroupConfig{Connection: n.conn, Graph: graph, Instance: n.cfg.Instance, LeaseAge: n.cfg.LeaseAge, Interval: n.cfg.Interval,
-		Runs: g.def.Name == topology.Router.Name, TxnTimeout: n.cfg.TxnTimeout, Session: n.cfg.Session, Ready: ready, Changed: v.changed, Failed: n.outlets.failed,
+		Runs: g.def.Name == topology.Router.Name, TxnTimeout: n.cfg.TxnTimeout, Session: n.cfg.Session, Ready: ready, Changed: changed, Due: due, Failed: n.outlets.failed,
 		Pack:   map[string]kafka.Pack{topology.TableTopic(topology.Consent.Name): n.consents.Pack},
 		Logger: n.log, Metrics: n.metrics.engine}
 	if g.def.Name == topology.Delivery.Name {
@@ -144,6 +147,10 @@ func (g *group) callbacks(v *views) (topology.Callbacks, func(*kgo.Record) bool,
 			Row: g.ownRow, SetRow: g.setOwnRow}).Callbacks(), wait.record, nil
 	case topology.Delivery.Name:
 		return n.webhooks.callbacks(events), wait.record, nil
+	case topology.Journey.Name:
+		j := journey.New(journey.Env{Env: events, Door: n.door(n.ownEvent), Count: n.metrics.journey})
+		g.elapsed = j.Elapsed
+		return j.Callbacks(), wait.record, nil
 	case topology.Replay.Name:
 		return replay.New(commands).Callbacks(), wait.record, nil
 	case topology.Usage.Name:

@@ -73,13 +73,16 @@ type Gateway struct {
 	cfg       Config
 	api       *web.API
 	world     *tables.World
-	usage     *kafka.View
-	counted   atomic.Bool // usage was read whole once
+	rows      *kafka.View // of what is shown and decides nothing: usage and journeys
+	read      atomic.Bool // rows was read whole once
 	publisher *admission.Publisher
 	closers   []func()
 }
 
-var usageTable = topology.TableTopic(topology.Usage.Name)
+var (
+	usageTable   = topology.TableTopic(topology.Usage.Name)
+	journeyTable = topology.TableTopic(topology.Journey.Name)
+)
 
 // New puts a gateway together; it reaches for nothing.
 func New(cfg Config) (*Gateway, error) {
@@ -122,7 +125,7 @@ func (g *Gateway) make() (err error) {
 	if g.world, err = tables.NewWorld(cfg.Connection, cfg.Registry, cfg.Records, cfg.LeaseAge, cfg.Logger); err != nil {
 		return err
 	}
-	if g.usage, err = kafka.NewView(cfg.Connection, cfg.LeaseAge, cfg.Logger, nil, usageTable); err != nil {
+	if g.rows, err = kafka.NewView(cfg.Connection, cfg.LeaseAge, cfg.Logger, nil, usageTable, journeyTable); err != nil {
 		return err
 	}
 	if g.publisher, err = g.newPublisher(); err != nil {
@@ -143,8 +146,8 @@ func (g *Gateway) newPublisher() (*admission.Publisher, error) {
 		Tables: func() admission.Tables { return g.world.Snapshot() }, Lease: g.world, Letters: g.cfg.Records.DeadLetter, Timeout: publishWithin, Metrics: g.cfg.Admission})
 }
 
-// countWithin bounds the wait for the usage table after a start.
-const countWithin = 5 * time.Second
+// rowsWithin bounds the wait for the tables of what is shown after a start.
+const rowsWithin = 5 * time.Second
 
 // publishWithin bounds the wait for Kafka, the lease and the registry: it lies below the time that a request has.
 const publishWithin = 20 * time.Second
@@ -171,7 +174,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	failed := make(chan error, 2)
-	for name, run := range map[string]func(context.Context) error{"the tables": g.world.Run, "the usage table": g.usage.Run} {
+	for name, run := range map[string]func(context.Context) error{"the tables": g.world.Run, "the rows that are shown": g.rows.Run} {
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
@@ -224,29 +227,43 @@ func (g *Gateway) attempts(ctx context.Context, subscription string) ([]codecs.U
 }
 
 // used is a subscription's row of the usage table; the zero row when there is none.
-func (g *Gateway) used(ctx context.Context, subscription string) (codecs.UsageRow, error) {
-	if !g.counted.Load() { // once it was read whole, a count may be a little old
-		wait, cancel := context.WithTimeout(ctx, countWithin)
-		defer cancel()
-		if err := g.usage.Wait(wait); err != nil {
-			return codecs.UsageRow{}, web.Unavailable("the counts of deliveries have not been read yet")
-		}
-		g.counted.Store(true)
+func (g *Gateway) used(ctx context.Context, subscription string) (u codecs.UsageRow, err error) {
+	_, err = shownRow(ctx, g, usageTable, subscription, g.cfg.Records.UsageRow, &u)
+	return u, err
+}
+
+// journey is a row of the journey table; nil when there is none.
+func (g *Gateway) journey(ctx context.Context, key string) (*codecs.Journey, error) {
+	j := new(codecs.Journey)
+	if found, err := shownRow(ctx, g, journeyTable, key, g.cfg.Records.Journey, j); err != nil || !found {
+		return nil, err
 	}
-	row := g.usage.Row(usageTable, subscription)
+	return j, nil
+}
+
+// shownRow reads a row into one; false when there is none. Once its table was read whole, it may be a little old.
+func shownRow[T any](ctx context.Context, g *Gateway, table, key string, record *codecs.Record[T], into *T) (found bool, err error) {
+	if !g.read.Load() {
+		wait, cancel := context.WithTimeout(ctx, rowsWithin)
+		defer cancel()
+		if err := g.rows.Wait(wait); err != nil {
+			return false, web.Unavailable("the tables of what is shown have not been read yet")
+		}
+		g.read.Store(true)
+	}
+	row := g.rows.Row(table, key)
 	if row == nil {
-		return codecs.UsageRow{}, nil
+		return false, nil
 	}
 	id, _, err := codecs.WireID(row)
 	if err == nil {
 		_, err = g.cfg.Registry.Load(ctx, id)
 	}
-	var u codecs.UsageRow
 	if err == nil {
-		u, err = g.cfg.Records.UsageRow.Decode(row)
+		*into, err = record.Decode(row)
 	}
 	if err != nil {
-		return u, fmt.Errorf("read a row of %s: %w", usageTable, err)
+		return false, fmt.Errorf("read a row of %s: %w", table, err)
 	}
-	return u, nil
+	return true, nil
 }

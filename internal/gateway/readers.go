@@ -19,7 +19,7 @@ func (g *Gateway) mountReaders() error {
 		return err
 	}
 	closed, err := people.Mount(g.api, people.Config{Connection: cfg.Connection, Registry: cfg.Registry, Records: cfg.Records, Keys: cfg.Keys, AuditKey: cfg.AuditKey,
-		Partitions: cfg.Partitions, Tables: g.world, Commands: cfg.Commands, PublicURL: cfg.PublicURL, Now: cfg.Now, Logger: cfg.Logger})
+		Partitions: cfg.Partitions, Tables: g.world, Commands: cfg.Commands, Journeys: people.Journeys{Row: g.journey, Publish: g.publisher.Publish}, PublicURL: cfg.PublicURL, Now: cfg.Now, Logger: cfg.Logger})
 	if err != nil {
 		return err
 	}

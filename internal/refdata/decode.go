@@ -20,7 +20,7 @@ import (
 var times = map[string]bool{"validFrom": true, "validTo": true, "createdAt": true, "updatedAt": true, "givenAt": true, "endedAt": true, "changedAt": true, "at": true}
 
 // numbers are the keys whose int64 is just that.
-var numbers = map[string]bool{"version": true, "offset": true, "partition": true, "upTo": true, "givenVersion": true}
+var numbers = map[string]bool{"version": true, "offset": true, "partition": true, "upTo": true, "givenVersion": true, "journeyHours": true, "readBytesPerSecond": true, "writeBytesPerSecond": true}
 
 // filters are the text keys that may be written as a tree and are kept as compact JSON.
 var filters = map[string]bool{"filter": true}

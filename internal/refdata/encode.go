@@ -133,8 +133,16 @@ func textNode(text string) *yaml.Node {
 }
 
 func isEmpty(value reflect.Value) bool {
-	if value.Kind() == reflect.Slice {
+	switch value.Kind() {
+	case reflect.Slice:
 		return value.Len() == 0
+	case reflect.Struct:
+		for i := range value.NumField() {
+			if !isEmpty(value.Field(i)) {
+				return false
+			}
+		}
+		return true
 	}
 	return value.IsZero()
 }

@@ -39,6 +39,7 @@ type Config struct {
 	Partitions int32
 	Tables     tables.Current
 	Commands   commands.Sender
+	Journeys   Journeys         // the zero value: journeys are not served
 	PublicURL  string           // how clients reach the gateway; empty: addresses are given without a host
 	Now        func() time.Time // time.Now
 	Logger     *slog.Logger     // slog.Default()
@@ -73,6 +74,7 @@ func Mount(a *web.API, cfg Config) (closed func(), err error) {
 	s.grantRoutes(a)
 	s.objectionRoutes(a)
 	s.historyRoutes(a)
+	s.journeyRoutes(a)
 	s.exportRoute(a)
 	return s.logs.close, nil
 }

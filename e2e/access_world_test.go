@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -29,15 +30,15 @@ const (
 // quotas are far above what a test moves: the real cluster obeys them.
 var quotas = access.Limits{ReadBytes: 50 << 20, WriteBytes: 50 << 20, RequestPercent: 400}
 
-// secured makes a cluster that asks every client who it is, with civicbus as its superuser, and starts one node with
-// everything, access too. Where a real Kafka can be had it is one, of its own.
+// secured makes a cluster that asks every client who it is, with civicbus as its superuser, and starts one node for access and
+// one for everything else. Where a real Kafka can be had it is one, of its own.
 func secured(t *testing.T) *bus {
 	t.Helper()
 	b := newBus(t)
 	password := filepath.Join(t.TempDir(), "password")
 	b.must(os.WriteFile(password, []byte(superPassword+"\n"), 0o600))
 	b.cfg.Connection.SASL = kafka.SASL{Mechanism: access.Mechanism, User: superuser, PasswordFile: password}
-	b.cfg.Access = app.Access{Manage: true, Limits: quotas}
+	b.cfg.Access = app.Access{Limits: quotas}
 	if realcluster.FromEnv() != nil {
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 		defer cancel()
@@ -55,7 +56,8 @@ func secured(t *testing.T) *bus {
 		b.cfg.Registry.User, b.cfg.Registry.Password = superuser, superPassword
 	}
 	b.connect()
-	b.run("a")
+	b.run("a", slices.DeleteFunc(app.Parts(), func(p string) bool { return p == app.PartAccess || p == app.PartGateway })...)
+	b.run("b", app.PartAccess) // as a process of its own, beside those that do the rest
 	return b
 }
 

@@ -27,7 +27,7 @@ type KeeperConfig struct {
 	Own     string          // civicbus's own user; empty: none
 	Limits  Limits
 	Every   time.Duration // how often it looks without being woken, for what somebody else has changed; 30 s
-	Again   time.Duration // how soon it looks again after it failed, or while the rows are not current; 200 ms
+	Again   time.Duration // how soon at most it looks again: when it is woken, after it failed, while the rows are not current; 200 ms
 	Metrics *Metrics      // nil: none
 	Logger  *slog.Logger  // nil: silent
 }
@@ -60,7 +60,7 @@ func NewKeeper(cfg KeeperConfig) (*Keeper, error) {
 func (k *Keeper) Run(ctx context.Context) {
 	told := false // that there is nothing to manage
 	for ctx.Err() == nil {
-		wait := k.cfg.Every
+		wait, looked := k.cfg.Every, time.Now()
 		switch changed, err := k.once(ctx); {
 		case err == nil:
 			told = false
@@ -82,14 +82,23 @@ func (k *Keeper) Run(ctx context.Context) {
 			k.cfg.Metrics.failures.Inc()
 			wait = k.cfg.Again
 		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-k.cfg.Wake:
-		case <-timer.C:
-		case <-ctx.Done():
+		if pause(ctx, wait, k.cfg.Wake) {
+			pause(ctx, k.cfg.Again-time.Since(looked), nil) // many rows may change at once
 		}
-		timer.Stop()
 	}
+}
+
+// pause waits, until it is woken or the context ends; woken says whether it was. nil wakes nobody.
+func pause(ctx context.Context, d time.Duration, wake <-chan struct{}) (woken bool) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-wake:
+		return true
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	return false
 }
 
 var errNotCurrent = errors.New("the tables are not confirmed current")

@@ -39,8 +39,12 @@ func TestDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	if c.LeaseAge != 500*time.Millisecond || c.Interval != 20*time.Millisecond || c.TxnTimeout != 5*time.Second || c.Session != 10*time.Second || c.Replicas != 1 ||
-		len(c.Parts) != len(Parts())-1 || slices.Contains(c.Parts, PartGateway) || c.Now == nil || c.Logger == nil || c.Metrics == nil {
+		len(c.Parts) != len(Parts())-2 || slices.Contains(c.Parts, PartGateway) || slices.Contains(c.Parts, PartAccess) || c.Now == nil || c.Logger == nil || c.Metrics == nil {
 		t.Errorf("defaults %+v", c)
+	}
+	c = Config{BusKey: key32(7), Access: Access{Manage: true}}
+	if err := c.defaults(); err != nil || !slices.Contains(c.Parts, PartAccess) {
+		t.Errorf("access is to be managed: parts %v, %v", c.Parts, err)
 	}
 	reg, moment := prometheus.NewRegistry(), time.Unix(1, 0)
 	c = Config{BusKey: key32(7), LeaseAge: 1, Interval: 2, TxnTimeout: 3, Session: 4, Replicas: 5, Parts: []string{"router", PartRelay}, Logger: silent, Metrics: reg,

@@ -15,6 +15,7 @@ import (
 	"civicbus/codecs"
 	"civicbus/examples"
 	"civicbus/internal/app"
+	"civicbus/internal/pseudonym"
 	"civicbus/processors/delivery"
 
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
@@ -99,6 +100,9 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 	body, err := io.ReadAll(q.Body)
 	if err != nil {
 		return
+	}
+	if pseudonym.HoldsHetu(q.URL.String()) || pseudonym.HoldsHetu(fmt.Sprint(q.Header)) {
+		r.b.root.Errorf("%s: a national id stands in the address or the headers", subscription)
 	}
 	if err := r.verified(q, body, subscription); err != nil {
 		r.b.root.Errorf("%s: %v", subscription, err)

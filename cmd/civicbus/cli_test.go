@@ -242,6 +242,8 @@ func TestOperatorsDay(t *testing.T) {
 	t.Run("apply", applies)
 	t.Run("get and list", lists)
 	t.Run("publish", publishes)
+	t.Run("replay", replaysSent)
+	t.Run("groups", groupsShown)
 	t.Run("audit", audits)
 	t.Run("subject", subjects)
 	t.Run("topics", topics)

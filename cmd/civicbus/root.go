@@ -32,7 +32,7 @@ Every setting is a key of the configuration file, an environment variable and a 
 	hideSettings(root)
 	root.AddCommand(
 		newCatalog(), newTrust(), newSubscription(), newConsent(), newSubject(),
-		newPublish(), newTail(), newDeadLetters(), newDeliveries(), newReplay(), newLag(), newAudit(), newUsage(),
+		newPublish(), newTail(), newDeadLetters(), newDeliveries(), newReplay(), newGroups(), newLag(), newAudit(), newUsage(),
 		newTopics(), newAccess(), newJourneys(), newSchemas(), newTopology(), newToken(), newBench(), newConfig(), newVersion(),
 	)
 	root.AddCommand(parts()...)

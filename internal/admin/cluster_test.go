@@ -1,7 +1,6 @@
 package admin_test
 
 import (
-	"context"
 	"log/slog"
 	"testing"
 	"time"
@@ -82,19 +81,7 @@ func (b *bench) dial(key []byte) {
 // run starts a node with everything, until the test ends.
 func (b *bench) run() *bench {
 	b.t.Helper()
-	n, err := app.Connect(b.t.Context(), b.cfg)
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- n.Run(ctx) }()
-	b.t.Cleanup(func() {
-		stop()
-		if err := <-done; err != nil {
-			b.t.Error(err)
-		}
-	})
+	b.t.Cleanup(b.start())
 	return b
 }
 

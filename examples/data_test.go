@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"civicbus/codecs"
 	"civicbus/examples"
 	"civicbus/internal/pseudonym"
 	"civicbus/internal/refdata"
@@ -59,6 +60,12 @@ func TestEverythingIsUsed(t *testing.T) {
 		}
 		for _, step := range scenario.Steps {
 			used[step.Event], used[step.Consents] = true, true
+			if a := step.Answers; a.Event != "" && (!used[a.Event] || !slices.ContainsFunc(world.Subscriptions, func(s codecs.Subscription) bool { return s.ID == a.Subscription })) {
+				t.Errorf("%s answers %s of %s, which does not come before it", step.Event, a.Event, a.Subscription)
+			}
+			for _, told := range step.Told {
+				used[told.Subscription] = true
+			}
 			if step.Title == "" {
 				t.Errorf("%s has no title", step.Event)
 			}
@@ -108,7 +115,7 @@ func TestTotals(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, want := examples.Sum(scenarios), (examples.Totals{Events: 17, Held: 1, Records: 29, Permits: 43, Denials: 15}); got != want {
+	if got, want := examples.Sum(scenarios), (examples.Totals{Events: 24, Held: 1, Records: 38, Permits: 51, Denials: 15}); got != want {
 		t.Errorf("totals %+v, want %+v", got, want)
 	}
 }

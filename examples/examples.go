@@ -17,6 +17,7 @@ import (
 
 	"civicbus/codecs"
 	"civicbus/internal/refdata"
+	"civicbus/schemas"
 )
 
 // FS holds every file of the world: schemas/*.avsc, catalog, trust, subscriptions and consents/*.yaml, events/*.json, scenarios.yaml.
@@ -51,6 +52,9 @@ func Load() (*World, error) {
 		world.Schemas[strings.TrimSuffix(path.Base(file), ".avsc")] = string(text)
 	}
 	var consentsErr error
+	for _, own := range []string{"journey-updated", "journey-confirm", "journey-confirmed"} { // of civicbus itself
+		world.Schemas["fi.civicbus."+strings.ReplaceAll(own, "-", ".")+"-value"] = schemas.Latest(own)
+	}
 	world.Consents, consentsErr = Consents(FirstConsents)
 	err = errors.Join(
 		readAll("catalog", refdata.ParseEventTypes, &world.EventTypes),

@@ -50,7 +50,7 @@ var mayImport = map[string][]string{
 	// for the gateway's tests: all that runs behind HTTP
 	"internal/gateway/gatewaytest": append([]string{"e2e/realcluster", "internal/admin", "internal/app", "internal/embedded", "internal/gateway"}, edge...),
 
-	"examples":        {"codecs", "examples", "internal/refdata"},
+	"examples":        {"codecs", "examples", "internal/refdata", "schemas"},
 	"internal/demo":   append([]string{"examples", "internal/admin"}, edge...),
 	"internal/bench":  {"codecs", "internal/admin", "internal/admission", "internal/app", "internal/audit", "internal/gateway", "internal/kafka", "internal/pseudonym", "internal/refdata", "internal/verdict", "topology"},
 	"internal/mutant": {}, // for tests

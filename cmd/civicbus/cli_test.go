@@ -233,8 +233,12 @@ func TestOperatorsDay(t *testing.T) {
 		on(t, "", "schemas", "check", subject, file).want(t, 0)
 		on(t, "", "schemas", "register", subject, file).want(t, 0)
 	}
+	on(t, "", "journeys", "setup").want(t, 0, "put civicbus", "put fi.civicbus.journey.updated", "in effect")
 	on(t, "", append([]string{"trust", "apply"}, files(t, "trust")...)...).want(t, 0, "in effect")
 	on(t, "", append([]string{"catalog", "apply"}, files(t, "catalog")...)...).want(t, 0, "in effect")
+	if again := on(t, "", "journeys", "setup").want(t, 0); strings.Contains(again.out, "put ") {
+		t.Errorf("what is there was put again: %s", again.out)
+	}
 	on(t, "", append([]string{"subscription", "apply", "--actor", "operator:anna"}, files(t, "subscriptions")...)...).want(t, 0, "in effect")
 	on(t, "", "subscription", "approve", "--actor", "operator:anna", "sub-kela-address").want(t, 1, "second_person_required")
 	on(t, "", "subscription", "approve", "--actor", "operator:bertta", "sub-kela-address", "sub-posti-address").want(t, 0, "in effect")

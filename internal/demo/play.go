@@ -24,8 +24,12 @@ type Told struct {
 	Held                       string // the cause, where admission held the event
 	Records                    int    // decisions compared
 	Lines                      []Line
+	Notes                      []Note
 	Faults                     []string // where it differs from what was expected; empty: as expected
 }
+
+// Note is one delivery of an event of civicbus's own.
+type Note struct{ Subscriber, EventType, Text string }
 
 // Line is one verdict.
 type Line struct {
@@ -87,6 +91,11 @@ func (p *Player) step(ctx context.Context, s examples.Scenario, step examples.St
 			return told, err
 		}
 	}
+	for _, want := range step.Told {
+		if err := p.told(ctx, step, want, &told); err != nil {
+			return told, err
+		}
+	}
 	return told, nil
 }
 
@@ -102,6 +111,12 @@ func (p *Player) publish(ctx context.Context, step examples.Step, told *Told) (l
 	}
 	told.EventType = names.Type
 	organisation := p.world.Publisher(names.Source)
+	p.lives[step.Event] = p.keys.LifeEvent(names.Source, names.ID)
+	if step.Answers.Event != "" {
+		if event, err = p.answering(ctx, event, step.Answers, organisation); err != nil {
+			return "", err
+		}
+	}
 	var inputs []*admission.Input
 	for in, err := range admission.ReadEvents(bytes.NewReader(event), organisation) {
 		if err != nil {

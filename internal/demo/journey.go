@@ -1,0 +1,94 @@
+package demo
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"civicbus/codecs"
+	"civicbus/examples"
+	"civicbus/internal/pseudonym"
+	"civicbus/topology"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// answering is an event with the correlationid of the delivery that it answers: its publisher's own name of that life event.
+func (p *Player) answering(ctx context.Context, event []byte, a examples.Answers, organisation string) ([]byte, error) {
+	of := p.keys.For(organisation)
+	rec, err := p.about(ctx, a.Subscription, of, p.lives[a.Event], "")
+	if err != nil {
+		return nil, err
+	}
+	var members map[string]json.RawMessage
+	if err := json.Unmarshal(event, &members); err != nil {
+		return nil, err
+	}
+	if members["correlationid"], err = json.Marshal(headerOf(rec, codecs.HeaderCorrelation)); err != nil {
+		return nil, err
+	}
+	return json.Marshal(members)
+}
+
+// about waits for a delivery to a subscription that correlates with a life event, and is about a subject; empty: any. Each is
+// given once.
+func (p *Player) about(ctx context.Context, subscription string, of *pseudonym.Pairwise, life, subject string) (*kgo.Record, error) {
+	for {
+		for id, rec := range p.log.delivered {
+			if headerOf(rec, codecs.HeaderSubscription) == subscription && headerOf(rec, codecs.HeaderCorrelation) == of.SealID(life) &&
+				(subject == "" || headerOf(rec, codecs.HeaderSubject) == subject && !p.shown[id]) {
+				if subject != "" {
+					p.shown[id] = true
+				}
+				return rec, nil
+			}
+		}
+		if err := p.log.next(ctx); err != nil {
+			return nil, fmt.Errorf("wait for a delivery to %s: %w", subscription, err)
+		}
+	}
+}
+
+// told waits for a delivery of civicbus's own and compares what it says.
+func (p *Player) told(ctx context.Context, step examples.Step, want examples.Told, told *Told) error {
+	subject, err := p.client.Subject(ctx, want.Subject)
+	if err != nil {
+		return err
+	}
+	subscriber := ""
+	for _, s := range p.world.Subscriptions {
+		if s.ID == want.Subscription {
+			subscriber = s.Subscriber
+		}
+	}
+	of := p.keys.For(subscriber)
+	sealed, err := of.Seal(subject)
+	if err != nil {
+		return err
+	}
+	rec, err := p.about(ctx, want.Subscription, of, p.lives[step.Answers.Event], sealed)
+	if err != nil {
+		return err
+	}
+	id, body, err := codecs.WireID(rec.Value)
+	if err != nil {
+		return err
+	}
+	schema, err := p.client.Registry().Load(ctx, id)
+	if err != nil {
+		return err
+	}
+	text, err := schema.ToJSON(nil, body)
+	if err != nil {
+		return err
+	}
+	var data struct{ Text string }
+	if err := json.Unmarshal(text, &data); err != nil {
+		return err
+	}
+	if data.Text != want.Text {
+		told.fault("%s says %q, want %q", topology.SubscriberTopicName(subscriber), data.Text, want.Text)
+	}
+	told.Notes = append(told.Notes, Note{Subscriber: subscriber, EventType: headerOf(rec, codecs.HeaderType), Text: data.Text})
+	return nil
+}

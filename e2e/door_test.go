@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"maps"
 	"testing"
 
 	"civicbus/codecs"
@@ -10,7 +11,7 @@ import (
 // TestDoor holds together what admission and the groups behind it promise a source and a subject.
 func TestDoor(t *testing.T) {
 	b := prepare(t)
-	b.run("edge", "relay", "keepers")
+	edge := b.run("edge", "relay", "keepers")
 	work := b.run("work", groups()...)
 	b.smallWorld()
 	v1, err := b.registry.Latest(t.Context(), moveType)
@@ -113,4 +114,28 @@ func TestDoor(t *testing.T) {
 		b.want(b.decision("down-inbox", who), agencySub, "permit rule")
 	})
 	b.caughtUp()
+
+	b.sub("dead letters are counted by cause", func() {
+		want := map[string]float64{}
+		for _, l := range b.letters.all() {
+			want[l.Cause]++
+		}
+		if len(want) == 0 {
+			b.t.Fatal("there are no dead letters to count")
+		}
+		b.eventually("each cause's are counted", func() bool {
+			families, err := edge.Metrics().Gather()
+			b.must(err)
+			got := map[string]float64{}
+			for _, f := range families {
+				if f.GetName() != "civicbus_dead_letters_total" {
+					continue
+				}
+				for _, m := range f.GetMetric() {
+					got[m.GetLabel()[0].GetValue()] = m.GetCounter().GetValue()
+				}
+			}
+			return maps.Equal(got, want)
+		})
+	})
 }

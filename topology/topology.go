@@ -84,6 +84,7 @@ var Edges = []Edge{
 	{Name: "relay", About: "admission for Kafka sources: each inbox into admitted, one transaction a poll", In: []Stream{Inbox}, Out: []Stream{Admitted, DeadLetters}},
 	{Name: "topics", About: "topics apply: creates and checks every topic, records the cluster's settings", Out: []Stream{Settings}},
 	{Name: "activator", About: "records from which offsets a new subscription is decided", Lookup: []string{"subscription"}, Out: []Stream{SubscriptionCommands}},
+	{Name: "letters", About: "counts dead letters by cause, for whoever watches", In: []Stream{DeadLetters}},
 	{Name: "access", About: "gives organisations their rights on Kafka: a subscriber reads its topic, a source writes its inbox", Lookup: []string{"trust", "subscription"}},
 	{Name: "webhooks", About: "beside group delivery: decides what is due again, sends it, and reports what came of it", In: []Stream{WebhookDeliveries},
 		Lookup: []string{"delivery", "consent", "subscription", "trust", "catalog"}, Out: []Stream{Decisions, DeliveryReports}},

@@ -21,16 +21,17 @@ import (
 // subscribers' and sources' topics and activate subscriptions, and access, which gives organisations their rights on Kafka. They
 // share one view of trust, catalog and subscriptions.
 type edges struct {
-	node  *Node
-	views *views
-	view  *kafka.View
-	wake  chan struct{} // has room for one: a row changed
-	moved chan struct{} // the same, for access
-	mu    sync.Mutex
-	known map[string]bool // topics that are as wanted
-	gone  map[string]bool // inboxes of revoked organisations that are not there any more
-	orgs  map[string]*codecs.Organisation
-	subs  map[string]*activation
+	node    *Node
+	letters *letters
+	views   *views
+	view    *kafka.View
+	wake    chan struct{} // has room for one: a row changed
+	moved   chan struct{} // the same, for access
+	mu      sync.Mutex
+	known   map[string]bool // topics that are as wanted
+	gone    map[string]bool // inboxes of revoked organisations that are not there any more
+	orgs    map[string]*codecs.Organisation
+	subs    map[string]*activation
 }
 
 // activation is a subscription whose row says activating, and since when this process has seen it.
@@ -41,7 +42,7 @@ type activation struct {
 }
 
 func newEdges(n *Node) (*edges, error) {
-	e := &edges{node: n, views: newViews(n.records, n.schemas, n.log), wake: make(chan struct{}, 1), moved: make(chan struct{}, 1),
+	e := &edges{node: n, letters: newLetters(n), views: newViews(n.records, n.schemas, n.log), wake: make(chan struct{}, 1), moved: make(chan struct{}, 1),
 		known: map[string]bool{}, gone: map[string]bool{}, orgs: map[string]*codecs.Organisation{}, subs: map[string]*activation{}}
 	var err error
 	e.view, err = kafka.NewView(n.conn, n.cfg.LeaseAge, n.log, e.changed, catalogTable, trustTable, subscriptionTable)
@@ -86,10 +87,14 @@ func (e *edges) run(ctx context.Context) error {
 		}
 	}()
 	if slices.Contains(e.node.cfg.Parts, PartKeepers) {
-		wg.Add(1)
+		wg.Add(2)
 		go func() {
 			defer wg.Done()
 			e.keep(ctx)
+		}()
+		go func() {
+			defer wg.Done()
+			e.letters.run(ctx)
 		}()
 	}
 	if slices.Contains(e.node.cfg.Parts, PartAccess) {

@@ -1,8 +1,15 @@
 package gateway_test
 
 import (
+	"bufio"
+	"bytes"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -41,13 +48,53 @@ func TestGateway(t *testing.T) {
 		tell(t, true, story{"publishing", publishing}, story{"the CloudEvents SDK publishes", sdkPublishes}, story{"a second person", secondPerson},
 			story{"editing", editing}, story{"CloudEvents' shape", cloudEventsShape}, story{"a filter on a sample", dryRun})
 	})
-	tell(t, false, story{"lists", lists}, story{"who may not", whoMayNot}, story{"the catalog", catalogue}, story{"no national id", noNationalID})
+	tell(t, false, story{"lists", lists}, story{"who may not", whoMayNot}, story{"the catalog", catalogue}, story{"bombs", bombs},
+		story{"a restarted node", restarted}, story{"no national id", noNationalID})
+}
+
+// curl posts JSON by curl, where it is installed.
+func (b *bus) curl(who, path, body string) *answer {
+	b.t.Helper()
+	if _, err := exec.LookPath("curl"); err != nil {
+		b.t.Log("curl is not installed")
+		return b.ask(who, "POST", path, body)
+	}
+	cmd := exec.CommandContext(b.t.Context(), "curl", "-si", b.base+path, "-H", "Authorization: Bearer "+b.token(who), "-H", "Content-Type: application/json", "--data", "@-")
+	cmd.Stdin = strings.NewReader(body)
+	out, err := cmd.Output()
+	b.must(err)
+	res, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(out)), nil)
+	b.must(err)
+	text, err := io.ReadAll(res.Body)
+	b.must(errors.Join(err, res.Body.Close()))
+	return &answer{res.StatusCode, res.Header, string(text)}
+}
+
+// restarted: what was counted before a node stopped is counted after it, and nothing twice.
+func restarted(b *bus) {
+	const path = "/api/subscriptions/sub-kela-birth-001"
+	was := b.want(http.StatusOK, "kela.fi", "GET", path, "").text
+	if !strings.Contains(was, `"eventsDelivered": `) || strings.Contains(was, `"eventsDelivered": 0`) {
+		b.t.Fatal(was)
+	}
+	b.stop()
+	b.base, _ = b.node(b.config)
+	if is := b.want(http.StatusOK, "kela.fi", "GET", path, "").text; is != was {
+		b.t.Errorf("%s\nwas %s", is, was)
+	}
 }
 
 func readme(b *bus) {
-	a := b.want(http.StatusCreated, "kela.fi", "POST", "/api/subscriptions", seedRequest)
-	if got := strings.TrimSuffix(a.text, "\n"); got != seedAnswer {
-		b.t.Fatalf("\n%s\nwant\n%s", got, seedAnswer)
+	text, err := os.ReadFile(filepath.Join("..", "..", "README.md"))
+	b.must(err)
+	for _, shown := range []string{seedRequest, strings.Replace(seedAnswer, "2026-01-01T00:00:00Z", "…", 1)} {
+		if !strings.Contains(string(text), "\n"+shown+"\n") {
+			b.t.Errorf("README.md does not show\n%s", shown)
+		}
+	}
+	a := b.curl("kela.fi", "/api/subscriptions", seedRequest)
+	if got := strings.TrimSuffix(a.text, "\n"); a.status != http.StatusCreated || got != seedAnswer {
+		b.t.Fatalf("%d\n%s\nwant\n%s", a.status, got, seedAnswer)
 	}
 	if a.header.Get("Location") != "/api/subscriptions/sub-kela-birth-001" || a.header.Get("ETag") == "" {
 		b.t.Errorf("%v", a.header)

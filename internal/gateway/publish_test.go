@@ -203,16 +203,3 @@ func sdkPublishes(b *bus) {
 		}
 	}
 }
-
-// noNationalID looks through everything that was logged and counted while events with national ids were published.
-func noNationalID(b *bus) {
-	logged := b.logs.String()
-	if !strings.Contains(logged, "route=publish-events") {
-		b.t.Fatal("nothing was logged")
-	}
-	for _, id := range []string{"140392-9029", "021190-903H", "180926A904R", "010594Y9032", "010594Y9033"} {
-		if strings.Contains(logged, id) {
-			b.t.Errorf("%s was logged", id)
-		}
-	}
-}

@@ -13,16 +13,16 @@ import (
 	"testing"
 	"time"
 
-	"civicbus/codecs"
 	"civicbus/examples"
 	"civicbus/internal/admin"
 	"civicbus/internal/app"
-	"civicbus/internal/embedded"
 	"civicbus/internal/gateway"
+	"civicbus/internal/gateway/gatewaytest"
 	"civicbus/internal/gateway/identity"
 	"civicbus/internal/gateway/web"
-	"civicbus/internal/kafka"
 	"civicbus/topology"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // within bounds every wait.
@@ -31,13 +31,14 @@ const within = time.Minute
 // bus is a civicbus with the example world's organisations and types, and a gateway.
 type bus struct {
 	t       *testing.T
-	cluster *embedded.Cluster
 	config  app.Config
 	admin   *admin.Client
 	world   *examples.World
 	issuer  *identity.Development
 	base    string // the gateway's address
+	stop    func() // of its node
 	logs    *logs
+	counted *prometheus.Gatherers // every node's metrics
 }
 
 // logs is everything that was logged.
@@ -64,18 +65,15 @@ var newYear = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 func start(t *testing.T, limit ...web.Limit) *bus {
 	t.Helper()
 	ctx := t.Context()
-	b := &bus{t: t, logs: &logs{}}
+	b := &bus{t: t, logs: &logs{}, counted: &prometheus.Gatherers{}}
 	var err error
 	b.world, err = examples.Load()
 	b.must(err)
-	b.cluster, err = embedded.Start(ctx, embedded.Config{})
-	b.must(err)
-	t.Cleanup(func() { _ = b.cluster.Close() })
 	key := filepath.Join(t.TempDir(), "development.key")
-	b.config = app.Config{Connection: kafka.Connection{Brokers: b.cluster.Brokers()}, Registry: codecs.RegistryConfig{URL: b.cluster.RegistryURL()},
-		BusKey: []byte("the bus key of tests, of 32 bytes or more"), LeaseAge: 300 * time.Millisecond, Shape: topology.Shape{Partitions: 4}, Instance: "test",
+	b.config = app.Config{BusKey: []byte("the bus key of tests, of 32 bytes or more"), LeaseAge: 300 * time.Millisecond, Shape: topology.Shape{Partitions: 4}, Instance: "test",
 		Now: func() time.Time { return newYear }, Logger: slog.New(slog.NewTextHandler(b.logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Gateway: gateway.Settings{Listen: "127.0.0.1:0", DevelopmentKey: key}}
+	gatewaytest.Cluster(t, &b.config)
 	if len(limit) > 0 {
 		b.config.Gateway.Limit = limit[0]
 	}
@@ -83,7 +81,7 @@ func start(t *testing.T, limit ...web.Limit) *bus {
 	b.must(err)
 	b.issuer, err = identity.OpenDevelopment(key)
 	b.must(err)
-	b.base, _ = b.node(b.config)
+	b.base, b.stop = b.node(b.config)
 	b.admin, err = admin.Dial(ctx, admin.Config{Connection: b.config.Connection, Registry: b.config.Registry, BusKey: b.config.BusKey})
 	b.must(err)
 	t.Cleanup(b.admin.Close)
@@ -101,6 +99,8 @@ func start(t *testing.T, limit ...web.Limit) *bus {
 func (b *bus) node(cfg app.Config) (base string, stop func()) {
 	b.t.Helper()
 	listening := make(chan string, 1)
+	cfg.Metrics = prometheus.NewRegistry()
+	*b.counted = append(*b.counted, cfg.Metrics)
 	cfg.Gateway.Addr = func(a net.Addr) { listening <- "http://" + a.String() }
 	n, err := app.Connect(b.t.Context(), cfg)
 	b.must(err)

@@ -20,9 +20,6 @@ func (v *Verdict) Bare() Verdict {
 	return out
 }
 
-// NoFields is the Verdict.FieldSet of a permit without any field.
-var NoFields = FieldSetOf(nil)
-
 // Deliverable lists every path that a permit of an event under a writer schema can have, in the order of Verdict.Fields: the ends
 // of the data, which are the schema's for ever, then the attributes of the profile, to which others may be added behind.
 func Deliverable(s *codecs.Schema) []string {

@@ -42,9 +42,6 @@ func (w *work) carryOut(lifeEvent string) ([]codecs.VerdictItem, error) {
 		var a attempt
 		if v.Permit {
 			item.FieldSet = v.FieldSet
-			if v.Sub.Delivery.Thin {
-				item.FieldSet = verdict.NoFields
-			}
 			var err error
 			if a, err = w.attempt(v, &of, lifeEvent); err != nil {
 				return nil, err

@@ -9,7 +9,9 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -329,7 +331,7 @@ func (h *house) noCrossings(t *testing.T) {
 	h = h.of(t)
 	const n = 20
 	subscriber, sub := gatewaytest.Subscriber(3), gatewaytest.Subscription(3)
-	h.Consent(gatewaytest.Grants(n, subscriber, gatewaytest.Scope)...)
+	given := h.giveAll(n, subscriber)
 	var events [][]byte
 	for i := range n {
 		events = append(events, gatewaytest.Moved(fmt.Sprint("x-", i), i, fmt.Sprint("street ", i)))
@@ -376,6 +378,59 @@ func (h *house) noCrossings(t *testing.T) {
 				if own[j][id] {
 					t.Errorf("persons %d and %d see the same delivery", i, j)
 				}
+			}
+			for _, c := range []struct{ method, path, body string }{{"GET", given[j].Receipt, ""}, {"POST", "/api/me/grants/" + given[j].ID + "/withdrawal", "{}"}} {
+				if status, text := h.ask(i, c.method, c.path, c.body, nil); status != http.StatusNotFound || code(text) != "grant_unknown" {
+					t.Fatalf("%s of %d by %d: %d %s", c.path, j, i, status, text)
+				}
+			}
+		}
+	}
+	h.noForeignPages(t, n, deliveries)
+	for i := range n { // nobody has withdrawn anything
+		var mine people.Consents
+		status, text := h.ask(i, "GET", "/api/me/grants", "", &mine)
+		h.want(200, status, text)
+		if !slices.ContainsFunc(mine.Grants, func(g people.Grant) bool { return g.ID == given[i].ID && g.State == "given" }) {
+			t.Errorf("%d: %s", i, text)
+		}
+	}
+}
+
+// giveAll makes each of the first n people consent, by their own tokens and all at once.
+func (h *house) giveAll(n int, recipient string) []people.Given {
+	h.t.Helper()
+	given := make([]people.Given, n)
+	var wg sync.WaitGroup
+	for i := range n {
+		wg.Go(func() {
+			if status, text := h.ask(i, "POST", "/api/me/grants", consentText(recipient, gatewaytest.Scope), &given[i]); status != http.StatusCreated {
+				h.t.Errorf("%d: %d %s", i, status, text)
+			}
+		})
+	}
+	wg.Wait()
+	return given
+}
+
+// noForeignPages: with another's place in the history one is refused, or sees one's own.
+func (h *house) noForeignPages(t *testing.T, n int, deliveries map[string]int) {
+	next := make([]string, n)
+	for i := range n {
+		var page people.History
+		status, text := h.ask(i, "GET", "/api/me/history?limit=1", "", &page)
+		h.want(200, status, text)
+		next[i] = page.Next
+	}
+	for i := range n { // each with the next one's place: a walk is too slow for all pairs
+		var page people.History
+		status, text := h.ask(i, "GET", next[(i+1)%n], "", &page)
+		if status != http.StatusOK && status != http.StatusBadRequest {
+			t.Errorf("%d: %d %s", i, status, text)
+		}
+		for _, e := range page.Entries {
+			if of, ours := deliveries[e.Delivery]; ours && of != i {
+				t.Errorf("%d sees what is %d's", i, of)
 			}
 		}
 	}

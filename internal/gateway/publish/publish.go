@@ -34,12 +34,38 @@ const (
 	maxBodyBytes = 8 << 20 // decompressed
 )
 
+// Reading JSON takes up to parsedPerByte times its bytes for a moment (an array of small numbers, measured), one event after the
+// other of a request; parsing bounds what all requests take for it.
+const (
+	parsedPerByte = 48
+	maxParsing    = 256 << 20
+)
+
 // Media types of CloudEvents' JSON format.
 const (
 	structuredType = "application/cloudevents+json"
 	batchType      = "application/cloudevents-batch+json"
 	anyCloudEvents = "application/cloudevents"
 )
+
+// bounded publishes what there is memory for.
+type bounded struct {
+	to      Publisher
+	parsing web.Budget
+}
+
+func (b *bounded) publish(ctx context.Context, organisation string, inputs []*admission.Input) ([]admission.Answer, error) {
+	largest := 0
+	for _, in := range inputs {
+		largest = max(largest, len(in.JSON))
+	}
+	release, err := b.parsing.Reserve(int64(largest) * parsedPerByte)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	return b.to.Publish(ctx, organisation, inputs), nil
+}
 
 // Result is what became of one event.
 type Result struct {
@@ -67,12 +93,13 @@ func Mount(a *web.API, to Publisher) error {
 	a.Explain("not_allowed", "The organisation may not publish this: it is not its source, or not its type.")
 	a.Explain("not_a_cloudevent", "The request is no CloudEvent in binary, structured or batch mode.")
 	a.Explain("batch_refused", "Not every event of the batch was let in; results says what became of each. Those accepted stay so, and may be sent again.")
+	within := &bounded{to: to, parsing: web.Budget{Bytes: maxParsing}}
 	web.Serve(a, web.Route{ID: "publish-events", Method: http.MethodPost, Path: "/api/events", Tag: "publish", Summary: "Publish events",
 		Description: "One CloudEvent 1.0 in binary mode (ce- headers; the body is the data, as JSON or as Avro in the registry's wire format) or in structured mode, or a batch of at most " +
 			strconv.Itoa(MaxBatch) + ". Data in JSON is turned into the Avro of the type's newest schema. The answer comes once Kafka has the events. " +
 			"The same source and id again is accepted and not published twice. Events of one request keep their order; of several requests, if each waits for the answer to the one before.",
 		For: web.Organisations, Scope: web.ScopePublish, Status: http.StatusAccepted, MaxBody: maxBodyBytes, Document: document(a)},
-		func(w http.ResponseWriter, r *http.Request) error { return serve(a, to, w, r) })
+		func(w http.ResponseWriter, r *http.Request) error { return serve(a, within, w, r) })
 	return nil
 }
 
@@ -94,7 +121,7 @@ func document(a *web.API) func(*huma.Operation) {
 
 func ptr[T any](v T) *T { return &v }
 
-func serve(a *web.API, to Publisher, w http.ResponseWriter, r *http.Request) error {
+func serve(a *web.API, to *bounded, w http.ResponseWriter, r *http.Request) error {
 	body, err := web.Body(r)
 	if err != nil {
 		return err
@@ -119,7 +146,12 @@ func serve(a *web.API, to Publisher, w http.ResponseWriter, r *http.Request) err
 	if media != structuredType {
 		pointer = binaryPointer
 	}
-	result := tell(in.Attributes["id"], to.Publish(r.Context(), organisation, []*admission.Input{in})[0], pointer)
+	id := in.Attributes["id"]
+	answers, err := to.publish(r.Context(), organisation, []*admission.Input{in})
+	if err != nil {
+		return err
+	}
+	result := tell(id, answers[0], pointer)
 	switch result.Status {
 	case string(admission.Refused):
 		return refusal(result.Errors)
@@ -199,7 +231,7 @@ func tell(id string, answer admission.Answer, pointer func(string) string) Resul
 }
 
 // batch publishes a batch: each event on its own.
-func batch(ctx context.Context, to Publisher, organisation string, body []byte, w http.ResponseWriter) error {
+func batch(ctx context.Context, to *bounded, organisation string, body []byte, w http.ResponseWriter) error {
 	if trimmed := bytes.TrimLeft(body, " \t\r\n"); len(trimmed) == 0 || trimmed[0] != '[' || !json.Valid(body) {
 		return web.Fail(http.StatusBadRequest, "malformed", "a batch is a JSON array of events")
 	}
@@ -218,7 +250,11 @@ func batch(ctx context.Context, to Publisher, organisation string, body []byte, 
 	}
 	answer := Batch{Results: []Result{}}
 	refused, unavailable := false, false
-	for i, got := range to.Publish(ctx, organisation, inputs) {
+	answers, err := to.publish(ctx, organisation, inputs)
+	if err != nil {
+		return err
+	}
+	for i, got := range answers {
 		r := tell(ids[i], got, func(field string) string { return "/" + strconv.Itoa(i) + structuredPointer(field) })
 		refused, unavailable = refused || got.Status == admission.Refused, unavailable || got.Status == admission.Unavailable
 		answer.Results = append(answer.Results, r)

@@ -15,16 +15,21 @@ import (
 // maxBodies bounds the memory that all bodies being read or used take together.
 const maxBodies = 256 << 20
 
-// bodies counts what is reserved of maxBodies.
-type bodies struct{ reserved atomic.Int64 }
+// Budget bounds the memory that all requests take together for one thing. Safe for concurrent use.
+type Budget struct {
+	Bytes    int64 // in all
+	reserved atomic.Int64
+}
 
-// reserve sets bytes aside; false when there are not so many left.
-func (b *bodies) reserve(bytes int64) bool {
-	if b.reserved.Add(bytes) <= maxBodies {
-		return true
+// Reserve sets bytes aside until release is called; the error, which is Unavailable, when there are not so many left. A caller
+// that alone needs more than there are gets all of them.
+func (b *Budget) Reserve(bytes int64) (release func(), err error) {
+	bytes = min(bytes, b.Bytes)
+	if b.reserved.Add(bytes) > b.Bytes {
+		b.reserved.Add(-bytes)
+		return nil, Unavailable("too many large requests at once")
 	}
-	b.reserved.Add(-bytes)
-	return false
+	return func() { b.reserved.Add(-bytes) }, nil
 }
 
 // body reads a request's body whole, decompressed, within the limit and the time for it. Call release when it is not used any
@@ -46,10 +51,9 @@ func (a *API) body(w http.ResponseWriter, r *http.Request, limit int64) (body []
 	default:
 		return nil, nil, refuse(http.StatusUnsupportedMediaType, "unsupported_encoding", "the body may be compressed with gzip, or not at all", http.Header{"Accept-Encoding": {"gzip"}})
 	}
-	if !a.bodies.reserve(size) {
-		return nil, nil, Unavailable("too many large requests at once")
+	if release, err = a.bodies.Reserve(size); err != nil {
+		return nil, nil, err
 	}
-	release = func() { a.bodies.reserved.Add(-size) }
 	control := http.NewResponseController(w)
 	_ = control.SetReadDeadline(time.Now().Add(a.cfg.BodyTimeout)) // a transport without deadlines has none
 	body, err = read(http.MaxBytesReader(w, r.Body, limit), zipped, limit)

@@ -46,7 +46,7 @@ type API struct {
 	huma    huma.API
 	clients *limiter
 	strange *limiter // by address, of who shows no token
-	bodies  bodies
+	bodies  Budget
 	codes   codes
 	metrics *metrics
 	log     *slog.Logger
@@ -86,7 +86,7 @@ func New(cfg Config) (*API, error) {
 		cfg.Now = time.Now
 	}
 	a := &API{cfg: cfg, mux: http.NewServeMux(), log: cfg.Logger, metrics: newMetrics(cfg.Metrics),
-		clients: newLimiter("client", cfg.Limit, cfg.Now), strange: newLimiter("address", cfg.AddressLimit, cfg.Now)}
+		bodies: Budget{Bytes: maxBodies}, clients: newLimiter("client", cfg.Limit, cfg.Now), strange: newLimiter("address", cfg.AddressLimit, cfg.Now)}
 	a.draining, a.drain = context.WithCancel(context.Background())
 	a.huma = humago.New(a.mux, huma.Config{OpenAPI: describe(cfg.Version), DefaultFormat: jsonType, RejectUnknownQueryParameters: true,
 		Formats:      map[string]huma.Format{jsonType: {Marshal: marshal, Unmarshal: unmarshal}, "json": {Marshal: marshal, Unmarshal: unmarshal}},

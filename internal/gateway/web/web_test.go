@@ -263,13 +263,14 @@ func TestSlowBody(t *testing.T) {
 // Bodies share a bound of memory.
 func TestBodiesAreBounded(t *testing.T) {
 	a, s := newAPI(t, nil)
-	if !a.bodies.reserve(maxBodies - 5) {
-		t.Fatal("the bound is used up")
+	release, err := a.bodies.Reserve(maxBodies - 5)
+	if err != nil {
+		t.Fatal(err)
 	}
 	if res, text := ask(t, s, "PUT", "/things/1", "kela", `{"name": "xx"}`); res.StatusCode != http.StatusServiceUnavailable {
 		t.Fatalf("%d %s", res.StatusCode, text)
 	}
-	a.bodies.reserved.Add(-(maxBodies - 5))
+	release()
 	if res, text := ask(t, s, "PUT", "/things/1", "kela", `{"name": "xx"}`); res.StatusCode != http.StatusOK || a.bodies.reserved.Load() != 0 {
 		t.Fatalf("%d %s, %d reserved", res.StatusCode, text, a.bodies.reserved.Load())
 	}

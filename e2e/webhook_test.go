@@ -70,6 +70,44 @@ func TestWebhook(t *testing.T) {
 			}
 		}
 	})
+	b.sub("gone", func() {
+		who := person(3)
+		b.inEffect(b.grantPost(who))
+		r.answers(func(g taken) int {
+			if g.subscription == postSub {
+				return http.StatusGone
+			}
+			return http.StatusOK
+		})
+		b.accept(register, moved("gone", who, "4"))
+		b.awaitStatus(postSub, "paused")
+		if reason := b.row(postSub).StatusReason; reason != delivery.PausedGone {
+			b.t.Errorf("paused for %s", reason)
+		}
+		b.eventually("its delivery is kept, and no other's", func() bool {
+			w := b.waiting(who)
+			return len(w) == 1 && w[0].Subscription == postSub && w[0].Attempts == 1
+		})
+		r.answers(nil)
+		c.forward(time.Hour)
+		b.inEffect(b.subscription("resume", "operator:anna", codecs.Subscription{ID: postSub}))
+		b.eventually("nothing waits", func() bool { return b.waiting(who) == nil })
+		if got := b.takenAbout(r, post, postSub, who); fmt.Sprint(got) != "[4]" {
+			b.t.Errorf("taken %v", got)
+		}
+	})
+	b.sub("asks to be left alone", func() {
+		who := person(4)
+		r.answers(func(taken) int { return http.StatusTooManyRequests }) // with Retry-After: two hours
+		b.accept(register, moved("later", who, "5"))
+		b.eventually("an attempt", func() bool { w := b.waiting(who); return len(w) == 1 && w[0].Attempts == 1 })
+		if w := b.waiting(who)[0]; w.Due-w.Last < 2*time.Hour.Milliseconds() {
+			b.t.Errorf("tried again after %d ms", w.Due-w.Last)
+		}
+		r.answers(nil)
+		c.forward(3 * time.Hour)
+		b.eventually("nothing waits", func() bool { return b.waiting(who) == nil })
+	})
 }
 
 // TestWebhookLosesNothing lets a receiver answer at random while the process that sends is stopped and killed. Every permitted

@@ -137,6 +137,9 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 	}
 	r.all = append(r.all, t)
 	r.mu.Unlock()
+	if t.status == http.StatusTooManyRequests {
+		w.Header().Set("Retry-After", "7200")
+	}
 	w.WriteHeader(t.status)
 }
 
@@ -180,6 +183,9 @@ func (r *receiver) hooked(subscriptions ...string) func(*examples.World) {
 			for _, id := range subscriptions {
 				if s := &w.Subscriptions[i]; s.ID == id {
 					s.Delivery = codecs.Delivery{Kind: "webhook", Sink: r.server.URL + "/" + id}
+					if id == agencySub {
+						s.Delivery.Mode = "structured"
+					}
 				}
 			}
 		}

@@ -73,7 +73,7 @@ func deliveryBench(ctx context.Context, c Config) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	defer server.Close()
+	defer func() { _ = server.Close() }()
 	stop, err := w.connect(ctx, base)
 	if err != nil {
 		return Result{}, err

@@ -60,8 +60,7 @@ func FuzzAnswer(f *testing.F) {
 // What is held back at the last moment leaves nothing on the wire, and its connection is used again.
 func TestWhatIsHeldBackDoesNotLeave(t *testing.T) {
 	mine, theirs := net.Pipe()
-	defer mine.Close()
-	defer theirs.Close()
+	defer func() { _, _ = mine.Close(), theirs.Close() }()
 	wrote := make(chan []byte, 1)
 	go func() {
 		b := make([]byte, 1<<10)

@@ -27,7 +27,6 @@ type bench struct {
 	emitted []*kgo.Record
 	arrived []int64
 	buried  []string
-	offset  int64
 }
 
 const partitions = 1

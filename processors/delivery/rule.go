@@ -51,8 +51,8 @@ func Wait(deliveryID string, attempt int32) time.Duration {
 	h := fnv.New64a()
 	_, _ = h.Write(strconv.AppendInt([]byte(deliveryID+"/"), int64(attempt), 10)) // a hash never fails
 	const parts = 1 << 16
-	part := time.Duration(binary.BigEndian.Uint16(h.Sum(nil)[:2]))
-	return wait + wait/10*part/parts
+	part := int64(binary.BigEndian.Uint16(h.Sum(nil)[:2]))
+	return wait + time.Duration(int64(wait/10)*part/parts)
 }
 
 // Enqueue is the row with one more delivery that waits. Where the row is full, the newest delivery of the subscription that has

@@ -89,7 +89,7 @@ func TestWebhooks(t *testing.T) {
 		r.Header.Set("Authorization", "Bearer "+gatewaytest.Token(gatewaytest.Subscriber(i), time.Now().Add(time.Hour)))
 		res, err := http.DefaultClient.Do(r)
 		b.Must(err)
-		defer res.Body.Close()
+		defer func() { _ = res.Body.Close() }()
 		body, err := io.ReadAll(res.Body)
 		b.Must(err)
 		if answer != nil {

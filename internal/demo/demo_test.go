@@ -76,6 +76,31 @@ func TestPlay(t *testing.T) {
 			}
 		})
 	}
+	t.Run("wrong text", func(t *testing.T) {
+		step := stepWith(t, func(s *examples.Step) bool { return len(s.Told) > 0 && s.Told[0].Text != "" })
+		step.Told[0].Text = "4 services updated."
+		told := 0
+		must(t, p.Play(ctx, []examples.Scenario{{Name: "wrong text", Steps: []examples.Step{step}}}, func(s demo.Told) { told += len(s.Faults) }))
+		if told != 1 {
+			t.Errorf("%d faults, want the wrong text alone", told)
+		}
+	})
+}
+
+// stepWith is the first of the scenarios for which something is true.
+func stepWith(t *testing.T, is func(*examples.Step) bool) examples.Step {
+	t.Helper()
+	changed, err := examples.Scenarios()
+	must(t, err)
+	for _, s := range changed {
+		for _, step := range s.Steps {
+			if is(&step) {
+				return step
+			}
+		}
+	}
+	t.Fatal("there is no such step")
+	return examples.Step{}
 }
 
 func must(t *testing.T, err error) {

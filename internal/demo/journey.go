@@ -16,7 +16,7 @@ import (
 // answering is an event with the correlationid of the delivery that it answers: its publisher's own name of that life event.
 func (p *Player) answering(ctx context.Context, event []byte, a examples.Answers, organisation string) ([]byte, error) {
 	of := p.keys.For(organisation)
-	rec, err := p.about(ctx, a.Subscription, of, p.lives[a.Event], "")
+	rec, err := p.about(ctx, a.Subscription, of, p.lives[a.Event], "", "")
 	if err != nil {
 		return nil, err
 	}
@@ -30,15 +30,15 @@ func (p *Player) answering(ctx context.Context, event []byte, a examples.Answers
 	return json.Marshal(members)
 }
 
-// about waits for a delivery to a subscription that correlates with a life event, and is about a subject; empty: any. Each is
-// given once.
-func (p *Player) about(ctx context.Context, subscription string, of *pseudonym.Pairwise, life, subject string) (*kgo.Record, error) {
+// about waits for a delivery to a subscription that correlates with a life event, and is about a subject; empty: any. Each about a
+// subject is for one step alone, which the file of its event names.
+func (p *Player) about(ctx context.Context, subscription string, of *pseudonym.Pairwise, life, subject, step string) (*kgo.Record, error) {
 	for {
 		for id, rec := range p.log.delivered {
 			if headerOf(rec, codecs.HeaderSubscription) == subscription && headerOf(rec, codecs.HeaderCorrelation) == of.SealID(life) &&
-				(subject == "" || headerOf(rec, codecs.HeaderSubject) == subject && !p.shown[id]) {
+				(subject == "" || headerOf(rec, codecs.HeaderSubject) == subject && (p.shown[id] == "" || p.shown[id] == step)) {
 				if subject != "" {
-					p.shown[id] = true
+					p.shown[id] = step
 				}
 				return rec, nil
 			}
@@ -66,7 +66,7 @@ func (p *Player) told(ctx context.Context, step examples.Step, want examples.Tol
 	if err != nil {
 		return err
 	}
-	rec, err := p.about(ctx, want.Subscription, of, p.lives[step.Answers.Event], sealed)
+	rec, err := p.about(ctx, want.Subscription, of, p.lives[step.Answers.Event], sealed, step.Event)
 	if err != nil {
 		return err
 	}

@@ -34,7 +34,7 @@ type Player struct {
 	log    *watch
 	pub    *admin.Publisher
 	lives  map[string]string // life event by the file of the event
-	shown  map[string]bool   // deliveries of civicbus's own events that have been told
+	shown  map[string]string // by which step's event a delivery of civicbus's own was told
 }
 
 // askers are the two people that the reference data needs: who asks, and who approves.
@@ -45,7 +45,7 @@ const (
 
 // Load puts the example world's schemas and reference data on the cluster and returns once all of it is in effect.
 func Load(ctx context.Context, cfg Config, say func(string)) (*Player, error) {
-	p := &Player{lives: map[string]string{}, shown: map[string]bool{}}
+	p := &Player{lives: map[string]string{}, shown: map[string]string{}}
 	var err error
 	if p.world, err = examples.Load(); err != nil {
 		return nil, err

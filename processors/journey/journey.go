@@ -142,6 +142,9 @@ func (g *Group) answered(ctx goka.Context, msg any) {
 	in := codecs.JourneyInput{Subject: r.Key, Report: own, At: codecs.Millis(g.env.Now())}
 	switch {
 	case e.Type == journeys.ConfirmType:
+		if e.Recipient != journeys.Organisation {
+			return
+		}
 		in.Kind, in.Service = journeys.Confirmed, told(r, "data.service")
 	case r.Type.Outcome.Path != "":
 		in.Kind, in.Service, in.State = journeys.Reported, e.Organisation, verdict.OutcomeOf(&r.Type.Outcome, told(r, r.Type.Outcome.Path))

@@ -74,14 +74,21 @@ func (b *bench) answer(organisation, subject, outcome string, more goka.Headers)
 		Merged(goka.Headers{codecs.HeaderOrganisation: []byte(organisation), codecs.HeaderCorrelation: []byte(b.life)}).Merged(more))
 }
 
-// confirm sends a wallet's confirmation.
+// confirm sends a wallet's confirmation to civicbus.
 func (b *bench) confirm(service, subject string) {
+	b.T.Helper()
+	b.command(service, subject, journeys.Organisation)
+}
+
+// command sends one to anybody.
+func (b *bench) command(service, subject, recipient string) {
 	b.T.Helper()
 	v, err := b.Records.JourneyConfirm.Encode(&codecs.JourneyConfirm{Service: service})
 	if err != nil {
 		b.T.Fatal(err)
 	}
-	b.Send(topology.Orders.Name, subject, v, b.Headers(journeys.ConfirmType, "confirm", subject, "subject").Merged(goka.Headers{codecs.HeaderCorrelation: []byte(b.life)}))
+	b.Send(topology.Orders.Name, subject, v, b.Headers(journeys.ConfirmType, "confirm", subject, "subject").
+		Merged(goka.Headers{codecs.HeaderCorrelation: []byte(b.life), codecs.HeaderRecipient: []byte(recipient)}))
 }
 
 func (b *bench) row(key string) (row codecs.Journey) {
@@ -93,17 +100,6 @@ func (b *bench) row(key string) (row codecs.Journey) {
 		}
 	}
 	return row
-}
-
-// told is what the one event admitted meanwhile says, and its headers.
-func (b *bench) told() (v codecs.JourneyUpdated, headers map[string]string) {
-	b.T.Helper()
-	r := b.One(topology.Admitted.Name)
-	v, err := b.Records.JourneyUpdated.Decode(r.Value)
-	if err != nil {
-		b.T.Fatal(err)
-	}
-	return v, eventtest.HeadersOf(b.T, r)
 }
 
 func TestFromDecisionsToConfirmation(t *testing.T) {
@@ -135,6 +131,7 @@ func TestFromDecisionsToConfirmation(t *testing.T) {
 
 	b.confirm(eventtest.Kela, child)
 	b.confirm(eventtest.Vero, mother)
+	b.command(eventtest.Kela, mother, eventtest.Kela)
 	b.Quiet()
 	b.confirm(eventtest.Kela, mother)
 	b.confirm(eventtest.Kela, mother)

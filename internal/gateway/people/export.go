@@ -26,6 +26,7 @@ type Export struct {
 	Profile     *codecs.Attributes `json:"profile,omitempty" doc:"What events told about the caller; absent: nothing."`
 	Consents    Consents           `json:"consents"`
 	Receipts    []Receipt          `json:"receipts"`
+	Journeys    []Journey          `json:"journeys" doc:"What became of the caller's life events."`
 	History     []Entry            `json:"history" doc:"The newest first."`
 	Complete    bool               `json:"complete" doc:"False: the history could not be read to its end."`
 }
@@ -70,6 +71,9 @@ func (s *server) export(ctx context.Context, w http.ResponseWriter) error {
 			}
 			e.Receipts = append(e.Receipts, receipt)
 		}
+	}
+	if e.Journeys, err = s.journeys(ctx); err != nil {
+		return err
 	}
 	head, err := json.Marshal(e)
 	if err != nil {

@@ -56,21 +56,9 @@ func (s *server) journeyRoutes(a *web.API) {
 		For:         web.People, Scope: web.ScopePersonRead},
 		func(ctx context.Context, _ *struct{}) (*list, error) {
 			out := &list{}
-			out.Body.Journeys = []Journey{}
-			own, err := s.cfg.Journeys.Row(ctx, web.From(ctx).Person)
-			if err != nil || own == nil {
-				return out, err
-			}
-			for i := len(own.Mine) - 1; i >= 0; i-- {
-				j, _, err := s.journey(ctx, own.Mine[i].LifeEvent)
-				if err != nil {
-					return nil, err
-				}
-				if j != nil {
-					out.Body.Journeys = append(out.Body.Journeys, *j)
-				}
-			}
-			return out, nil
+			var err error
+			out.Body.Journeys, err = s.journeys(ctx)
+			return out, err
 		})
 	type confirmation struct {
 		ID   string `path:"id" maxLength:"64"`
@@ -103,6 +91,28 @@ func (s *server) journeyRoutes(a *web.API) {
 			out.Body.Status = "accepted"
 			return out, s.confirm(ctx, lifeEvent, row, in.Body.Service)
 		})
+}
+
+// journeys are the caller's, the newest first.
+func (s *server) journeys(ctx context.Context) ([]Journey, error) {
+	all := []Journey{}
+	if s.cfg.Journeys.Row == nil {
+		return all, nil
+	}
+	own, err := s.cfg.Journeys.Row(ctx, web.From(ctx).Person)
+	if err != nil || own == nil {
+		return all, err
+	}
+	for i := len(own.Mine) - 1; i >= 0; i-- {
+		j, _, err := s.journey(ctx, own.Mine[i].LifeEvent)
+		if err != nil {
+			return nil, err
+		}
+		if j != nil {
+			all = append(all, *j)
+		}
+	}
+	return all, nil
 }
 
 // journey is the caller's view of a life event's row, and the row; nil where the caller has none.

@@ -221,6 +221,18 @@ func (b *bus) confluentKafka(c access.Client, other string, n int) {
 	}
 }
 
+// TestClusterWithoutAuthorizer: where everybody may do everything it is said, and nobody is given a password that means nothing.
+func TestClusterWithoutAuthorizer(t *testing.T) {
+	b := prepare(t)
+	op := b.operator()
+	if _, err := op.Access(t.Context(), quotas); !errors.Is(err, access.ErrNoAuthorizer) {
+		t.Errorf("plan: %v", err)
+	}
+	if c, err := op.IssueAccess(t.Context(), quotas, post, false); !errors.Is(err, access.ErrNoAuthorizer) || c.Password != "" {
+		t.Errorf("issue: %v", err)
+	}
+}
+
 // neighbours are ids that a careless pattern would take for one another.
 var neighbours = []string{"a", "a.a", "a.b", "a.b.c", "a-b", "a-a", "aa", "ab", "b", "b.a", "oma.fi", "oma.fi.south", "oma.fi-south", "oma", "fi", "subscriber", "inbox", "router", "civicbus.fi", "everyone"}
 

@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"log/slog"
@@ -113,8 +114,10 @@ func (b *bus) connect() {
 	b.must(err)
 	b.t.Cleanup(b.client.Close)
 	b.admin = kadm.NewClient(b.client)
-	if b.cluster == nil {
-		b.wipe()
+	if real := realcluster.FromEnv(); b.cluster == nil && real != nil { // what an earlier test left
+		wiping, cancel := context.WithTimeout(ctx, within)
+		defer cancel()
+		b.must(real.Wipe(wiping))
 	}
 	_, err = app.Apply(ctx, b.cfg)
 	b.must(err)
@@ -128,27 +131,6 @@ func (b *bus) connect() {
 	b.results = record(b, topology.CommandResults.Name, b.records.CommandResult)
 	b.letters = record(b, topology.DeadLetters.Name, b.records.DeadLetter)
 	b.tables = recordTables(b)
-}
-
-// wipe deletes what an earlier test left on a real cluster: topics and groups that civicbus made.
-func (b *bus) wipe() {
-	b.t.Helper()
-	ctx := b.t.Context()
-	groups, err := b.admin.ListGroups(ctx)
-	b.must(err)
-	b.eventually("earlier groups are deleted", func() bool {
-		_, _ = b.admin.DeleteGroups(ctx, groups.Groups()...)
-		left, err := b.admin.ListGroups(ctx)
-		return err == nil && len(left) == 0
-	})
-	topics, err := b.admin.ListTopics(ctx)
-	b.must(err)
-	_, err = b.admin.DeleteTopics(ctx, topics.Names()...)
-	b.must(err)
-	b.eventually("earlier topics are deleted", func() bool {
-		l, err := b.admin.ListTopics(ctx)
-		return err == nil && len(l) == 0
-	})
 }
 
 // sub runs a subtest on the bus.

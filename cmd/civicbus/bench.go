@@ -97,7 +97,33 @@ func runBench(cmd *cobra.Command, name string, cfg bench.Config) (r bench.Result
 		feed.Stderr = cmd.ErrOrStderr()
 		return feed.Run()
 	}
+	cfg.Node = func(ctx context.Context, instance string) (func() error, error) {
+		return benchNode(ctx, self, instance, cfg)
+	}
 	return bench.Run(cmd.Context(), name, cfg)
+}
+
+// benchNode starts a node with every group in another process, and returns when it is ready; stop ends it.
+func benchNode(ctx context.Context, self, instance string, cfg bench.Config) (stop func() error, err error) {
+	node := exec.CommandContext(ctx, self, append([]string{"bench", "node", instance, cfg.Registry}, cfg.Brokers...)...) //nolint:gosec // this program
+	stdin, err := node.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	stdout, err := node.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := node.Start(); err != nil {
+		return nil, err
+	}
+	stop = func() error { return errors.Join(stdin.Close(), node.Wait()) }
+	for lines := bufio.NewScanner(stdout); lines.Scan(); {
+		if lines.Text() == "ready" {
+			return stop, nil
+		}
+	}
+	return nil, errors.Join(errors.New("the node of the benchmark ended before it was ready"), stop())
 }
 
 // newBenchBroker is the other process: a cluster in memory that lives as long as its standard input is open.

@@ -45,7 +45,10 @@ type Config struct {
 
 	// Feed writes so many of the benchmark world's events, from a first one on, to their stream, and returns when Kafka has
 	// them. It stands for the source, whose processor time must not count: its own process should do it. nil: this one does.
-	Feed    func(ctx context.Context, first, n int) error
+	Feed func(ctx context.Context, first, n int) error
+	// Node runs all groups in a process of its own until stop is called, so that what they take is not the benchmark's; nil: there is
+	// none, and they run in this one.
+	Node    func(ctx context.Context, instance string) (stop func() error, err error)
 	Profile string // a file for the processor profile of our side, of the last run; empty: none
 
 	// Of the soak alone.

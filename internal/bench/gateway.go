@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -49,7 +50,7 @@ type GatewayRun struct {
 	Repeated   int     `json:"repeated"`     // given twice
 	CutOff     int     `json:"cut_off"`      // stuck readers whose connection ended with slow_reader
 	PerSecond  float64 `json:"per_second"`   // deliveries received, from the first event published until the last was received
-	HeapBefore float64 `json:"heap_mb"`      // in use with every reader connected, their clients in the same process
+	HeapBefore float64 `json:"heap_mb"`      // in use with every reader connected, their clients in the same process; the groups and the broker in others
 	HeapHalf   float64 `json:"heap_half_mb"` // when half of the deliveries had come
 	HeapAfter  float64 `json:"heap_end_mb"`  // and when all had
 
@@ -105,7 +106,16 @@ func gatewayFor(ctx context.Context, c Config, who crowd) (Result, error) {
 		return r, err
 	}
 	c.Say(fmt.Sprintf("publishing: gateway %.1f us, straight to Kafka %.1f us an event: %.2f", r.Ours, r.Theirs, r.Ratio))
-	return r, w.running(ctx, nil, func() error { return w.reading(ctx, c, r.Gateway) })
+	var parts []string // all of them
+	if c.Node != nil { // the gateway and its readers are alone in this process
+		rest, err := c.Node(ctx, "gateway-groups")
+		if err != nil {
+			return r, err
+		}
+		defer func() { _ = rest() }()
+		parts = []string{app.PartGateway}
+	}
+	return r, w.running(ctx, parts, func() error { return w.reading(ctx, c, r.Gateway) })
 }
 
 func newGatewayWorld(ctx context.Context, c Config, who crowd) (w *gatewayWorld, stop func(), err error) {
@@ -253,7 +263,7 @@ func timed(f func() error) (float64, error) {
 // tally is what the readers got.
 type tally struct {
 	mu       sync.Mutex
-	got      []map[string]bool // by reader: ids of deliveries
+	got      []map[uint64]bool // by reader: ids of deliveries, made as large as they will be, so that the heap's growth is the gateway's
 	repeated int
 	total    int
 	cut      int
@@ -261,7 +271,8 @@ type tally struct {
 	late     chan struct{} // closed when the stuck readers look at last
 }
 
-func (t *tally) take(reader int, id string) {
+func (t *tally) take(reader int, delivery string) {
+	id, _ := strconv.ParseUint(delivery[:min(16, len(delivery))], 16, 64) // the first half of 32 hexadecimal digits
 	t.mu.Lock()
 	if t.got[reader][id] {
 		t.repeated++

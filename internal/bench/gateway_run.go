@@ -153,11 +153,11 @@ func (w *gatewayWorld) reading(ctx context.Context, c Config, g *GatewayRun) err
 	var readers sync.WaitGroup
 	defer readers.Wait()
 	defer stop()
-	t := &tally{got: make([]map[string]bool, w.readers), changed: make(chan struct{}, 1), late: make(chan struct{})}
+	t := &tally{got: make([]map[uint64]bool, w.readers), changed: make(chan struct{}, 1), late: make(chan struct{})}
 	failed := make(chan error, w.readers)
 	connected := make(chan struct{}, w.readers)
 	for i := range w.readers {
-		t.got[i] = map[string]bool{}
+		t.got[i] = make(map[uint64]bool, c.Events*gatewayMatching/w.readers)
 		token, err := w.token(soakSubscriber(i % gatewaySubscribers))
 		if err != nil {
 			return err

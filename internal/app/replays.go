@@ -10,7 +10,12 @@ import (
 
 // newReplays makes what carries replays out, beside the group that keeps them.
 func newReplays(n *Node) (*replay.Runner, error) {
-	return replay.NewRunner(replay.RunnerConfig{Config: n.replayConfig(), Owns: n.ownsReplay, Metrics: replay.NewMetrics(n.cfg.Metrics)})
+	cfg := n.replayConfig()
+	var err error
+	if cfg.DataRef, err = dataRef(n.cfg.BusKey, n.cfg.Gateway.PublicURL); err != nil {
+		return nil, err
+	}
+	return replay.NewRunner(replay.RunnerConfig{Config: cfg, Owns: n.ownsReplay, Metrics: replay.NewMetrics(n.cfg.Metrics)})
 }
 
 func (n *Node) replayConfig() replay.Config {

@@ -22,6 +22,12 @@ func python(t *testing.T) string {
 	return p
 }
 
+// wrongHere are the checks that do not fit this interface.
+var wrongHere = []string{
+	"positive_data_acceptance", // what its schema allows may still mean nothing: a purpose that nobody registered, a filter on an unknown field
+	"negative_data_rejection",  // null counts as absent where something may be; and it takes 412 and 413 for acceptance
+}
+
 // The interface's own description is valid OpenAPI 3.1, and what the gateway answers is what it describes: no server error,
 // no undocumented answer, whatever is sent.
 func TestOpenAPI(t *testing.T) {
@@ -41,7 +47,7 @@ func TestOpenAPI(t *testing.T) {
 	for _, who := range []string{"kela.fi", "@anna", "fi-hetu:010594Y9032"} {
 		cmd := exec.CommandContext(t.Context(), filepath.Join(filepath.Dir(py), "schemathesis"), "run", b.base+"/openapi.json",
 			"--header", "Authorization: Bearer "+b.token(who), "--max-examples", examples, "--phases", "examples,coverage,fuzzing", "--seed", "1", "--request-timeout", "30",
-			"--checks", "all", "--exclude-checks", "positive_data_acceptance,ignored_auth,missing_required_header,negative_data_rejection,use_after_free,ensure_resource_availability",
+			"--checks", "all", "--exclude-checks", strings.Join(wrongHere, ","),
 			"--exclude-path-regex", "(sse|websocket)$", "--no-color")
 		cmd.Dir = dir // it leaves files behind
 		out, err := cmd.CombinedOutput()

@@ -168,9 +168,6 @@ func (a *again) one(snap *verdict.Snapshot, e *event, was *codecs.VerdictItem, c
 		out.deny(FieldsUnknown)
 		return out, nil, nil
 	}
-	if thin(v.Sub) {
-		fields = nil
-	}
 	cut := v.Cut(fields)
 	out.permit = &cut
 	out.item.DeliveryID, out.item.FieldSet = was.DeliveryID, cut.FieldSet

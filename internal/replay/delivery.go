@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"civicbus/codecs"
+	"civicbus/internal/pseudonym"
 	"civicbus/internal/verdict"
 	"civicbus/topology"
 
@@ -17,6 +18,10 @@ import (
 func (a *again) delivery(snap *verdict.Snapshot, e *event, d *deliver) (*kgo.Record, error) {
 	ev := verdict.Event{Body: e.body, Index: e.env.Index, Stamp: e.stamp}
 	v := d.permit
+	if thin(d.sub) {
+		bare := v.Bare()
+		v = &bare
+	}
 	value, withheld, err := snap.Project(codecs.AppendWire(nil, d.to.id), &ev, v, d.to.projection)
 	if err != nil {
 		return nil, err
@@ -62,6 +67,10 @@ func (a *again) delivery(snap *verdict.Snapshot, e *event, d *deliver) (*kgo.Rec
 	add(codecs.HeaderWithheld, strings.Join(withheld, ","))
 	if e.env.Redriven {
 		add(codecs.HeaderRedriven, "true")
+	}
+	if d.sub.Delivery.Thin && a.cfg.DataRef != nil {
+		add(codecs.HeaderDataRef, string(a.cfg.DataRef(nil, d.sub.ID, &pseudonym.Reference{Stream: e.event.Topic, Partition: e.event.Partition, Offset: e.event.Offset,
+			Held: verdict.AppendHeld(nil, verdict.Deliverable(e.schema), d.permit.Fields)})))
 	}
 	add(codecs.HeaderReplayed, "true")
 	return r, nil

@@ -54,6 +54,8 @@ type Config struct {
 	TxnTimeout time.Duration    // of what Runner writes; 5 s
 	Now        func() time.Time // time.Now
 	Logger     *slog.Logger     // silent
+	// DataRef appends the address of a thin delivery's data, as the router's; nil: thin deliveries have none.
+	DataRef func(dst []byte, subscription string, to *pseudonym.Reference) []byte
 }
 
 func (c *Config) defaults() {

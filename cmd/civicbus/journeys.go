@@ -19,7 +19,7 @@ func newJourneys() *cobra.Command {
 			return change(cmd, func(c *admin.Client, by admin.By) ([]admin.Request, error) { return setUpJourneys(cmd, c, by, source) })
 		},
 	})
-	setup.Flags().String("source", "urn:civicbus", "ce_source of civicbus's own events")
+	setup.Flags().String("source", journeys.Source, "ce_source of civicbus's own events")
 	return group("journeys", "What became of people's life events at those who received them", setup)
 }
 

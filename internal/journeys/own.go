@@ -15,6 +15,9 @@ import (
 // Organisation is civicbus itself in the trust registry: who publishes its own events, and to whom wallets send confirmations.
 const Organisation = "civicbus"
 
+// Source is the ce_source of civicbus's own events, unless its row in the trust registry has another.
+const Source = "urn:civicbus"
+
 // Types of civicbus's own events. An operator puts them into the catalog as they are, or with rules for those who receive
 // them; what they are about stands in the envelope alone.
 const (
@@ -43,6 +46,14 @@ func OwnEventTypes() []codecs.EventType {
 		of(ConfirmType, "commands", verdict.CategoryCommand, "Confirm to a service", "The subject confirms what one service asked for after an event. Sent to civicbus by the subject's wallet."),
 		of(ConfirmedType, "commands", verdict.CategoryCommand, "Confirmed", "The subject has confirmed what the service asked for after an event."),
 	}
+}
+
+// SourceOf is the ce_source of civicbus's own events, given its row in the trust registry; nil: it has none (yet).
+func SourceOf(own *codecs.Organisation) string {
+	if own == nil || own.Source == "" {
+		return Source
+	}
+	return own.Source
 }
 
 // ID is the id of an event that follows from a row: the same whenever it is made.

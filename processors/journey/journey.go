@@ -304,15 +304,12 @@ func (g *Group) confirm(ctx goka.Context, c journeys.Confirmation) {
 // publish lets an event of civicbus's own in by the one door. What the door refuses (civicbus is not in the trust registry, its
 // type not in the catalog) is a dead letter, which can be redriven once that is mended.
 func (g *Group) publish(ctx goka.Context, eventType, id, subject, recipient string, value []byte, count string) {
-	snap, now, source := g.env.Snapshot(), g.env.Now(), ""
-	if o := snap.Organisation(journeys.Organisation); o != nil {
-		source = o.Source
-	}
+	snap, now := g.env.Snapshot(), g.env.Now()
 	var schema *codecs.Schema // known: this process has registered it
 	if wire, _, err := codecs.WireID(value); err == nil {
 		schema, _ = g.env.Schema(wire)
 	}
-	in := journeys.Event(source, eventType, id, ctx.Key(), subject, recipient, now, value, schema)
+	in := journeys.Event(journeys.SourceOf(snap.Organisation(journeys.Organisation)), eventType, id, ctx.Key(), subject, recipient, now, value, schema)
 	result := g.env.Door.Admit(in, snap, now)
 	for _, rec := range result.Records {
 		out := &kgo.Record{Topic: topology.Admitted.Name, Key: rec.Key, Value: rec.Value}

@@ -233,10 +233,22 @@ func TestBeforeItIsSetUp(t *testing.T) {
 	subject := b.Subject("a")
 	b.decide(subject, 1, nil, eventtest.Kela)
 	b.answer(eventtest.Kela, subject, "done", nil)
-	if letter, _ := b.Letter(); letter.Group != "admission" || len(letter.Value) == 0 {
-		t.Errorf("dead letter %+v", letter)
-	}
+	letter, _ := b.Letter()
 	b.Quiet()
+	own := journeys.OwnOrganisation(journeys.Source)
+	b.Orgs[own.ID] = &own
+	b.Changed()
+	again, err := admission.FromDeadLetter(&letter)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if id, _, err := codecs.WireID(again.Value); err == nil {
+		again.Schema, _ = b.Registry.Cached(id)
+	}
+	res := b.group.env.Door.Admit(again, b.Snapshot, b.Now)
+	if res.Status != admission.Accepted || len(res.Records) != 1 || string(res.Records[0].Key) != subject {
+		t.Errorf("once it is set up: %s %v", res.Status, res.Faults)
+	}
 	if fmt.Sprint(b.counted) != "[refused]" {
 		t.Errorf("counted %v", b.counted)
 	}

@@ -153,10 +153,7 @@ func (s *server) confirm(ctx context.Context, lifeEvent string, row *codecs.Jour
 	if report == "" {
 		return web.Fail(http.StatusConflict, "not_waiting", "the service waits for no confirmation of the caller's")
 	}
-	source := ""
-	if o := s.cfg.Tables.Snapshot().Organisation(journeys.Organisation); o != nil {
-		source = o.Source
-	}
+	source := journeys.SourceOf(s.cfg.Tables.Snapshot().Organisation(journeys.Organisation))
 	value, err := s.cfg.Records.JourneyConfirm.Encode(&codecs.JourneyConfirm{Service: service})
 	if err != nil {
 		return err

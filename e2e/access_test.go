@@ -6,12 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"civicbus/codecs"
+	"civicbus/e2e/realcluster"
 	"civicbus/examples"
 	"civicbus/internal/access"
 	"civicbus/topology"
@@ -92,6 +94,7 @@ func TestATopicOfOnesOwn(t *testing.T) {
 	})
 
 	b.sub("confluent-kafka", func() { b.confluentKafka(mine, agency, len(who)) })
+	b.sub("java", func() { b.java(mine, agency, len(who)) })
 
 	b.sub("source", func() {
 		source := b.issue(op, register)
@@ -230,6 +233,32 @@ func TestClusterWithoutAuthorizer(t *testing.T) {
 	}
 	if c, err := op.IssueAccess(t.Context(), quotas, post, false); !errors.Is(err, access.ErrNoAuthorizer) || c.Password != "" {
 		t.Errorf("issue: %v", err)
+	}
+}
+
+// java reads with Kafka's own console consumer, which is given the file that civicbus printed for Java.
+func (b *bus) java(c access.Client, other string, n int) {
+	if realcluster.FromEnv() == nil && os.Getenv("CIVICBUS_TEST_JAVA") == "" {
+		b.t.Skip("needs a JDK and Kafka's jars: runs where CIVICBUS_TEST_BROKERS is set, and with CIVICBUS_TEST_JAVA on the embedded cluster")
+	}
+	text, err := c.Text("java")
+	b.must(err)
+	file := filepath.Join(b.t.TempDir(), "client.properties")
+	text = strings.ReplaceAll(text, c.GroupPrefix+"reader", c.GroupPrefix+"java") // the other has read already
+	b.must(os.WriteFile(file, []byte(text), 0o600))
+	java, jars, err := realcluster.Java(b.t.Context())
+	b.must(err)
+	read := func(topic string, n int) *exec.Cmd {
+		return exec.CommandContext(b.t.Context(), java, "-cp", jars, "org.apache.kafka.tools.consumer.ConsoleConsumer", "--bootstrap-server", strings.Join(c.Brokers, ","),
+			"--command-config", file, "--topic", topic, "--max-messages", fmt.Sprint(n), "--timeout-ms", "30000",
+			"--formatter-property", "print.headers=true", "--formatter-property", "print.value=false")
+	}
+	out, err := read(c.Topic, n).CombinedOutput()
+	if got := strings.Count(string(out), "ce_type:"+moveType); err != nil || got != n {
+		b.t.Errorf("%d records, want %d: %v\n%s", got, n, err, out)
+	}
+	if out, err := read(topology.SubscriberTopicName(other), 1).CombinedOutput(); !strings.Contains(string(out), "TopicAuthorizationException") {
+		b.t.Errorf("another's topic: %v\n%s", err, out)
 	}
 }
 

@@ -100,3 +100,14 @@ func script(ctx context.Context, args ...string) (string, error) {
 	}
 	return out.String(), nil
 }
+
+// Java is the Java that the script uses, and the class path of Kafka's own tools. A cluster must have been started before, which
+// fetches them.
+func Java(ctx context.Context) (java, jars string, err error) {
+	out, err := script(ctx, "java")
+	if err != nil {
+		return "", "", err
+	}
+	_, here, _, _ := runtime.Caller(0)
+	return strings.TrimSpace(out), filepath.Join(filepath.Dir(here), "target", "kafka", "*"), nil
+}

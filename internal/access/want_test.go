@@ -2,6 +2,8 @@ package access
 
 import (
 	"fmt"
+	"go/parser"
+	"go/token"
 	"reflect"
 	"slices"
 	"strings"
@@ -246,6 +248,13 @@ func TestClientTexts(t *testing.T) {
 				t.Errorf("%s: want %q in\n%s", format, w, text)
 			}
 		}
+	}
+	text, err := c.Text("go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := parser.ParseFile(token.NewFileSet(), "client.go", "package p\nfunc f() {\n"+text+"}", 0); err != nil {
+		t.Errorf("what is printed for Go is none: %v\n%s", err, text)
 	}
 	if _, err := c.Text("toml"); err == nil {
 		t.Error("a format that nobody knows")

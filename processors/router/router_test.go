@@ -14,6 +14,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"civicbus/codecs"
+	"civicbus/internal/pseudonym"
 	"civicbus/internal/verdict"
 	"civicbus/processors/event"
 	"civicbus/processors/event/eventtest"
@@ -26,6 +27,7 @@ type bench struct {
 	refused func(topic string, bytes int) string
 	missing bool // no projection is registered
 	packed  *verdict.PackedConsents
+	dataRef func(dst []byte, subscription string, to *pseudonym.Reference) []byte // nil: thin deliveries have none
 }
 
 func newBench(t *testing.T, w *eventtest.World) *bench {
@@ -38,7 +40,13 @@ func newBench(t *testing.T, w *eventtest.World) *bench {
 			}
 			return known.find(t)
 		},
-		Refused: func(topic string, bytes int) string { return b.refused(topic, bytes) }}).Callbacks())
+		Refused: func(topic string, bytes int) string { return b.refused(topic, bytes) },
+		DataRef: func(dst []byte, subscription string, to *pseudonym.Reference) []byte {
+			if b.dataRef == nil {
+				return dst
+			}
+			return b.dataRef(dst, subscription, to)
+		}}).Callbacks())
 	return b
 }
 

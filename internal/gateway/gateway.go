@@ -19,6 +19,7 @@ import (
 	"civicbus/internal/admission"
 	"civicbus/internal/gateway/commands"
 	"civicbus/internal/gateway/identity"
+	"civicbus/internal/gateway/replays"
 	"civicbus/internal/gateway/subscriptions"
 	"civicbus/internal/gateway/web"
 	"civicbus/internal/kafka"
@@ -61,6 +62,7 @@ type Config struct {
 	Partitions  int32
 	LeaseAge    time.Duration
 	Commands    commands.Sender
+	Replays     replays.Replays // nil: there are no routes for them
 	TryWebhook  func(ctx context.Context, sub *codecs.Subscription) subscriptions.Tried
 	Admission   *admission.Metrics    // nil: not counted
 	Metrics     prometheus.Registerer // nil: not registered

@@ -46,7 +46,7 @@ func TestGateway(t *testing.T) {
 	tell(t, false, story{"a subscription as the README has it", readme})
 	t.Run("together", func(t *testing.T) {
 		tell(t, true, story{"publishing", publishing}, story{"the CloudEvents SDK publishes", sdkPublishes}, story{"a second person", secondPerson},
-			story{"editing", editing}, story{"CloudEvents' shape", cloudEventsShape}, story{"a filter on a sample", dryRun})
+			story{"replaying", replaying}, story{"editing", editing}, story{"CloudEvents' shape", cloudEventsShape}, story{"a filter on a sample", dryRun})
 	})
 	tell(t, false, story{"lists", lists}, story{"who may not", whoMayNot}, story{"the catalog", catalogue}, story{"bombs", bombs},
 		story{"a restarted node", restarted}, story{"no national id", noNationalID})

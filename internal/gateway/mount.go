@@ -7,6 +7,7 @@ import (
 
 	"civicbus/internal/gateway/catalog"
 	"civicbus/internal/gateway/publish"
+	"civicbus/internal/gateway/replays"
 	"civicbus/internal/gateway/subscriptions"
 )
 
@@ -17,6 +18,11 @@ func (g *Gateway) mount() error {
 	}
 	if err := publish.Mount(g.api, g.publisher); err != nil {
 		return err
+	}
+	if g.cfg.Replays != nil {
+		if err := replays.Mount(g.api, g.cfg.Replays, g.world); err != nil {
+			return err
+		}
 	}
 	cursors, err := hkdf.Key(sha256.New, g.cfg.BusKey, nil, "civicbus gateway list cursors", 32)
 	if err != nil {

@@ -40,7 +40,7 @@ func (o *Outcome) Problem(pointer func(field string) string) error {
 		status = http.StatusNotFound
 	case versionConflict:
 		status = http.StatusPreconditionFailed
-	case "not_pending", "not_active", "not_paused", "subscription_revoked":
+	case "not_pending", "not_active", "not_paused", "not_running", "replay_exists", "subscription_revoked":
 		status = http.StatusConflict
 	case "second_person_required", "subscriber_fixed":
 		status = http.StatusForbidden

@@ -1,0 +1,33 @@
+package gateway_test
+
+import (
+	"net/http"
+	"strings"
+)
+
+// replaying asks for a replay as one operator and approves it as another.
+func replaying(b *bus) {
+	const row = `{"id": "after-the-outage", "subscriber": "kela.fi", "rate": 500}`
+	b.want(http.StatusForbidden, "kela.fi", "POST", "/api/replays", row)
+	b.want(http.StatusUnprocessableEntity, "@anna", "POST", "/api/replays/plan", `{}`)
+	b.want(http.StatusUnprocessableEntity, "@anna", "POST", "/api/replays/plan", `{"subscription": "sub-nobody"}`)
+	if a := b.want(http.StatusOK, "@anna", "POST", "/api/replays/plan", `{"subscriber": "kela.fi"}`); !strings.Contains(strings.ReplaceAll(a.text, " ", ""), `"whole":true`) {
+		b.t.Errorf("plan %s", a.text)
+	}
+	if a := b.want(http.StatusCreated, "@anna", "POST", "/api/replays", row); !strings.Contains(a.text, "pending") {
+		b.t.Errorf("started: %s", a.text)
+	}
+	b.want(http.StatusConflict, "@anna", "POST", "/api/replays", row)
+	b.want(http.StatusForbidden, "@anna", "POST", "/api/replays/after-the-outage/approve", "")
+	b.want(http.StatusOK, "@bertil", "POST", "/api/replays/after-the-outage/approve", "")
+	b.eventually("the replay is done", func() bool {
+		return strings.Contains(b.want(http.StatusOK, "@anna", "GET", "/api/replays/after-the-outage", "").text, `"done"`)
+	})
+	b.want(http.StatusConflict, "@anna", "POST", "/api/replays/after-the-outage/cancel", "")
+	b.want(http.StatusNotFound, "@anna", "GET", "/api/replays/none", "")
+	b.want(http.StatusNotFound, "@anna", "POST", "/api/replays/none/cancel", "")
+	if a := b.want(http.StatusOK, "@anna", "GET", "/api/replays", ""); !strings.Contains(a.text, "after-the-outage") {
+		b.t.Errorf("list: %s", a.text)
+	}
+	b.want(http.StatusForbidden, "kela.fi", "GET", "/api/replays", "")
+}

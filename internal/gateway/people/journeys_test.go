@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"slices"
 	"sync"
 	"testing"
 
@@ -76,8 +75,15 @@ func startFamily(t *testing.T, n int) *family {
 }
 
 func TestJourneys(t *testing.T) {
-	const n = 6
-	f := startFamily(t, n)
+	f := startFamily(t, familySize)
+	t.Run("nobody sees another's", f.crossings)
+	t.Run("a confirmation is one event", f.once)
+}
+
+const familySize = 6
+
+func (f *family) crossings(t *testing.T) {
+	const n = familySize
 	var mine [n]struct{ Journeys []people.Journey }
 	for i := range n {
 		status, text := f.ask(i, "GET", "/api/me/journeys", "", &mine[i])
@@ -111,37 +117,33 @@ func TestJourneys(t *testing.T) {
 			}
 		}
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
 	if allowed != 2*(n-1) || len(f.published) != allowed {
 		t.Errorf("%d confirmations, %d published", allowed, len(f.published))
 	}
 }
 
-func TestAConfirmationIsOneEvent(t *testing.T) {
-	f := startFamily(t, 2)
-	id := journeys.Name(f.Keys, f.Keys.LifeEvent(gatewaytest.Site, "family-0"))
-	for range 2 {
+func (f *family) once(t *testing.T) {
+	f.published = nil
+	life := f.Keys.LifeEvent(gatewaytest.Site, "family-0")
+	id := journeys.Name(f.Keys, life)
+	confirm := func(id string, want int) string {
+		t.Helper()
 		status, text := f.ask(0, "POST", "/api/me/journeys/"+id+"/confirm", `{"service":"service-0-0.test"}`, nil)
-		f.want(202, status, text)
+		f.want(want, status, text)
+		return text
 	}
-	ids := []string{f.published[0].Attributes["id"], f.published[1].Attributes["id"]}
-	if ids[0] != ids[1] || f.published[0].Attributes["recipient"] != journeys.Organisation {
-		t.Errorf("published as %v to %q", ids, f.published[0].Attributes["recipient"])
+	confirm(id, 202)
+	confirm(id, 202)
+	if len(f.published) != 2 || f.published[0].Attributes["id"] != f.published[1].Attributes["id"] || f.published[0].Attributes["recipient"] != journeys.Organisation || !f.published[0].Internal {
+		t.Fatalf("published %+v", f.published)
 	}
-	f.rows[f.Keys.LifeEvent(gatewaytest.Site, "family-0")].Items[0].ConfirmedAt = 1
-	status, text := f.ask(0, "POST", "/api/me/journeys/"+id+"/confirm", `{"service":"service-0-0.test"}`, nil)
-	f.want(202, status, text)
-	if len(f.published) != 2 {
+	f.rows[life].Items[0].ConfirmedAt = 1
+	if confirm(id, 202); len(f.published) != 2 {
 		t.Error("what has been confirmed was published again")
 	}
-	for _, wrong := range []string{"c1.", id[:len(id)-1], f.Keys.For(gatewaytest.Agency).SealID(f.Keys.LifeEvent(gatewaytest.Site, "family-0"))} {
-		status, text := f.ask(0, "POST", "/api/me/journeys/"+wrong+"/confirm", `{"service":"service-0-0.test"}`, nil)
-		if f.want(404, status, text); code(text) != "journey_unknown" {
+	for _, wrong := range []string{"c1.", id[:len(id)-1], f.Keys.For(gatewaytest.Agency).SealID(life)} {
+		if text := confirm(wrong, 404); code(text) != "journey_unknown" {
 			t.Errorf("%q: %s", wrong, text)
 		}
-	}
-	if !slices.ContainsFunc(f.published, func(in *admission.Input) bool { return in.Internal }) {
-		t.Error("published as somebody else's")
 	}
 }

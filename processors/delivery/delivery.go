@@ -12,10 +12,7 @@
 package delivery
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
-	"strconv"
 	"time"
 
 	"civicbus/codecs"
@@ -93,7 +90,7 @@ func (g *Group) arrived(ctx goka.Context, msg any) {
 			from.Offset, from.Value, from.Headers = left.Offset, nil, nil
 		}
 		g.bury(ctx, from, QueueFull, fmt.Sprintf("%d deliveries about the subject wait; %s", codecs.MaxWaiting, told(left)), left.Subscription)
-		g.pause(ctx, left.Subscription, PausedFull)
+		g.record(ctx, in).Pause(left.Subscription, PausedFull)
 	}
 	g.set(ctx, next)
 }
@@ -146,7 +143,7 @@ func (g *Group) reported(ctx goka.Context, msg any) {
 		g.bury(ctx, in, c.Bury, detail, report.Subscription)
 	}
 	if c.Pause != "" {
-		g.pause(ctx, report.Subscription, c.Pause)
+		g.record(ctx, event.Input{Topic: string(ctx.Topic()), Partition: ctx.Partition(), Offset: ctx.Offset()}).Pause(report.Subscription, c.Pause)
 	}
 	g.set(ctx, next)
 }
@@ -219,17 +216,4 @@ func told(w *codecs.WaitingDelivery) string {
 	}
 	at := func(ms int64) string { return time.UnixMilli(ms).UTC().Format(time.RFC3339) }
 	return fmt.Sprintf("attempted %d times, first %s, last %s", w.Attempts, at(w.First), at(w.Last))
-}
-
-// pause asks the subscription group to pause a subscription. The command's id follows from the record, so that the same record
-// tried again asks only once.
-func (g *Group) pause(ctx goka.Context, subscription, reason string) {
-	sum := sha256.Sum256([]byte(string(ctx.Topic()) + "/" + strconv.Itoa(int(ctx.Partition())) + "/" + strconv.FormatInt(ctx.Offset(), 10) + "/" + subscription))
-	cmd := codecs.SubscriptionCommand{Meta: codecs.Meta{ID: hex.EncodeToString(sum[:16]), Actor: "civicbus", IssuedAt: codecs.Millis(g.env.Now())},
-		Kind: "pause", Subscription: codecs.Subscription{ID: subscription}, Reason: reason}
-	value, err := g.env.Records.SubscriptionCommand.Encode(&cmd)
-	if err != nil {
-		ctx.Fail(err)
-	}
-	g.env.Emit(ctx, &kgo.Record{Topic: topology.SubscriptionCommands.Name, Key: []byte(subscription), Value: value})
 }

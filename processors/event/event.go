@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+	"strconv"
 	"strings"
 	"time"
 	"unsafe"
@@ -190,6 +191,19 @@ func (r *Record) Bury(cause, detail, subscription string) {
 		r.Ctx.Fail(err)
 	}
 	r.Env.Emit(r.Ctx, &kgo.Record{Topic: topology.DeadLetters.Name, Key: r.key(), Value: value})
+}
+
+// Pause asks the subscription group to pause a subscription. The command's id follows from the record, so that the same record
+// tried again asks only once.
+func (r *Record) Pause(subscription, reason string) {
+	sum := sha256.Sum256([]byte(r.Topic + "/" + strconv.Itoa(int(r.Partition)) + "/" + strconv.FormatInt(r.Offset, 10) + "/" + subscription))
+	cmd := codecs.SubscriptionCommand{Meta: codecs.Meta{ID: hex.EncodeToString(sum[:16]), Actor: "civicbus", IssuedAt: codecs.Millis(r.Env.Now())},
+		Kind: "pause", Subscription: codecs.Subscription{ID: subscription}, Reason: reason}
+	value, err := r.Env.Records.SubscriptionCommand.Encode(&cmd)
+	if err != nil {
+		r.Ctx.Fail(err)
+	}
+	r.Env.Emit(r.Ctx, &kgo.Record{Topic: topology.SubscriptionCommands.Name, Key: []byte(subscription), Value: value})
 }
 
 // key is the record's key, or a hash of one that civicbus did not make, which may hold anything.

@@ -1,8 +1,6 @@
 package router
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"strconv"
 	"strings"
 	"unsafe"
@@ -13,8 +11,6 @@ import (
 	"civicbus/internal/pseudonym"
 	"civicbus/internal/verdict"
 	"civicbus/topology"
-
-	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 // attempt is what became of one permit: a delivery, or why there is none.
@@ -60,7 +56,7 @@ func (w *work) carryOut(lifeEvent string) ([]codecs.VerdictItem, error) {
 			item.Permit, item.Reason, item.FieldSet = false, a.reason, 0
 			w.record.Bury(a.reason, details[a.reason], item.Subscription)
 			if a.reason != UndeliverableSchema { // which is mended at the registry, not at the subscription
-				w.pause(w.verdicts[i].Sub, a.reason)
+				w.record.Pause(w.verdicts[i].Sub.ID, a.reason)
 			}
 		}
 	}
@@ -236,17 +232,3 @@ func (w *work) since(from int) []byte { return w.text[from:len(w.text):len(w.tex
 // text is a text over the same memory, and octets are its bytes: neither is written again.
 func text(b []byte) string   { return unsafe.String(unsafe.SliceData(b), len(b)) }
 func octets(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)) }
-
-// pause asks the subscription group to pause the subscription. The command's id follows from the record, so that the same
-// record tried again asks only once.
-func (w *work) pause(sub *codecs.Subscription, reason string) {
-	r := &w.record
-	sum := sha256.Sum256([]byte(r.Topic + "/" + strconv.Itoa(int(r.Partition)) + "/" + strconv.FormatInt(r.Offset, 10) + "/" + sub.ID))
-	cmd := codecs.SubscriptionCommand{Meta: codecs.Meta{ID: hex.EncodeToString(sum[:16]), Actor: "civicbus", IssuedAt: codecs.Millis(w.g.env.Now())},
-		Kind: "pause", Subscription: codecs.Subscription{ID: sub.ID}, Reason: reason}
-	value, err := w.g.env.Records.SubscriptionCommand.Encode(&cmd)
-	if err != nil {
-		r.Ctx.Fail(err)
-	}
-	w.g.env.Emit(r.Ctx, &kgo.Record{Topic: topology.SubscriptionCommands.Name, Key: []byte(sub.ID), Value: value})
-}

@@ -52,7 +52,7 @@ var mayImport = map[string][]string{
 
 	"examples":        {"codecs", "examples", "internal/refdata", "schemas"},
 	"internal/demo":   append([]string{"examples", "internal/admin"}, edge...),
-	"internal/bench":  {"codecs", "internal/admin", "internal/admission", "internal/app", "internal/audit", "internal/gateway", "internal/kafka", "internal/pseudonym", "internal/refdata", "internal/verdict", "topology"},
+	"internal/bench":  {"codecs", "internal/admin", "internal/admission", "internal/app", "internal/audit", "internal/gateway", "internal/kafka", "internal/pseudonym", "internal/refdata", "internal/replay", "internal/verdict", "topology"},
 	"internal/mutant": {}, // for tests
 	"e2e":             {"e2e"},
 	"deploy":          {},

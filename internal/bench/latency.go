@@ -248,7 +248,12 @@ func (w *world) deliveries(ctx context.Context, to string, events []*kgo.Record,
 		}
 		now := time.Now()
 		for it := fetches.RecordIter(); !it.Done(); got++ {
-			when, err := time.Parse(time.RFC3339Nano, string(header(it.Next(), codecs.HeaderTime)))
+			r := it.Next()
+			if header(r, codecs.HeaderReplayed) != nil { // not one that is waited for
+				got--
+				continue
+			}
+			when, err := time.Parse(time.RFC3339Nano, string(header(r, codecs.HeaderTime)))
 			if err != nil {
 				return nil, err
 			}

@@ -1,0 +1,127 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"civicbus/codecs"
+	"civicbus/internal/replay"
+	"civicbus/topology"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// replaysAtOnce is how many subscribers' deliveries are sent again side by side, each as fast as it goes.
+const replaysAtOnce = 4
+
+// replayBench is the latency of live events, as latency's, while replays at full speed run in the router's process, against
+// that without them.
+func replayBench(ctx context.Context, c Config) (Result, error) {
+	if err := onePartition(ctx, c); err != nil {
+		return Result{}, err
+	}
+	w, err := newWorld(ctx, c)
+	if err != nil {
+		return Result{}, err
+	}
+	defer w.client.Close()
+	w.cfg.Interval = 20 * time.Millisecond
+	warm := min(c.Events, int(warmUp.Seconds()*rate))
+	n := 1 + warm + c.Events
+	r := Result{Name: "replay", Unit: "ms", Runs: c.Runs}
+	var with, without, ratios []float64
+	for run := range c.Runs {
+		var p99 [2]float64
+		for side := range 2 {
+			events, err := w.events(n, (2*run+side)*n)
+			if err != nil {
+				return Result{}, err
+			}
+			stop, sent := func() error { return nil }, new(atomic.Int64)
+			if side == 1 {
+				if stop, err = w.replaying(ctx, fmt.Sprint("bench-", run), sent); err != nil {
+					return Result{}, err
+				}
+			}
+			begun := time.Now()
+			all, err := w.oursLatency(ctx, events, warm)
+			took := time.Since(begun)
+			if err = errors.Join(err, stop()); err != nil {
+				return Result{}, err
+			}
+			p99[side] = at(all, 0.99)
+			c.Say(fmt.Sprintf("run %d, replay %t: p50 %.2f p99 %.2f max %.2f ms; %d sent again, %.0f a second", run+1, side == 1, at(all, 0.5), p99[side], at(all, 1), sent.Load(), float64(sent.Load())/took.Seconds()))
+			if side == 1 && sent.Load() == 0 {
+				return Result{}, errors.New("nothing was sent again meanwhile")
+			}
+		}
+		without, with, ratios = append(without, p99[0]), append(with, p99[1]), append(ratios, p99[1]/p99[0])
+	}
+	r.Ours, r.Theirs, r.Ratio = median(with), median(without), median(ratios)
+	return r, nil
+}
+
+// replaying runs replays of all that was decided so far, one after another, until stop is called; sent counts what they send.
+func (w *world) replaying(ctx context.Context, name string, sent *atomic.Int64) (stop func() error, err error) {
+	registry, err := codecs.NewRegistry(w.cfg.Registry)
+	if err != nil {
+		return nil, err
+	}
+	records := codecs.NewRecords()
+	if err := records.Bind(ctx, registry); err != nil {
+		return nil, err
+	}
+	runner, err := replay.NewRunner(replay.RunnerConfig{Config: replay.Config{Connection: w.cfg.Connection, Registry: registry, Records: records, Keys: w.keys,
+		Partitions: w.cfg.Shape.Partitions, Age: 500 * time.Millisecond}})
+	if err != nil {
+		return nil, err
+	}
+	running, cancel := context.WithCancel(ctx)
+	done := make(chan error, 1+replaysAtOnce)
+	go func() { done <- runner.Run(running) }()
+	for i := range replaysAtOnce {
+		go func() { done <- w.replays(running, records, fmt.Sprint(name, "-", i), subscriber(i), sent) }()
+	}
+	return func() error {
+		cancel()
+		var all error
+		for range 1 + replaysAtOnce {
+			all = errors.Join(all, <-done)
+		}
+		return all
+	}, nil
+}
+
+// replays has one subscriber's deliveries sent again, over and over, as if it had been asked for and approved.
+func (w *world) replays(ctx context.Context, records *codecs.Records, name, subscriber string, sent *atomic.Int64) error {
+	for i := 0; ctx.Err() == nil; i++ {
+		row := codecs.Replay{ID: fmt.Sprint(name, "-", i), Version: 1, Subscriber: subscriber, Status: "running", StartedAt: codecs.Millis(time.Now())}
+		var err error
+		if row.Scan, err = replay.Scan(ctx, w.admin, &row); err == nil {
+			err = w.put(ctx, records, &row)
+		}
+		for over := false; err == nil && !over && wait(ctx, askEach); {
+			var p replay.Progress
+			if p, err = replay.ProgressOf(ctx, w.admin, &row); err == nil && p.Looked == p.Total {
+				sent.Add(p.Sent)
+				row.Status, row.Version, over = "done", 2, true
+				err = w.put(ctx, records, &row)
+			}
+		}
+		if err != nil && ctx.Err() == nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *world) put(ctx context.Context, records *codecs.Records, row *codecs.Replay) error {
+	value, err := records.Replay.Encode(row)
+	if err != nil {
+		return err
+	}
+	return w.client.ProduceSync(ctx, &kgo.Record{Topic: topology.TableTopic(topology.Replay.Name), Key: []byte(row.ID), Value: value}).FirstErr()
+}

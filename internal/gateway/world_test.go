@@ -70,7 +70,7 @@ func start(t *testing.T, limit ...web.Limit) *bus {
 	b.world, err = examples.Load()
 	b.must(err)
 	key := filepath.Join(t.TempDir(), "development.key")
-	b.config = app.Config{BusKey: []byte("the bus key of tests, of 32 bytes or more"), LeaseAge: 300 * time.Millisecond, Shape: topology.Shape{Partitions: 4}, Instance: "test",
+	b.config = app.Config{BusKey: []byte("the bus key of tests, of 32 bytes or more"), AuditKey: []byte("the audit key of tests, of 32 bytes or more"), LeaseAge: 300 * time.Millisecond, Shape: topology.Shape{Partitions: 4}, Instance: "test",
 		Now: func() time.Time { return newYear }, Logger: slog.New(slog.NewTextHandler(b.logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Gateway: gateway.Settings{Listen: "127.0.0.1:0", DevelopmentKey: key}}
 	gatewaytest.Cluster(t, &b.config)

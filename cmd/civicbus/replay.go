@@ -45,7 +45,7 @@ func rangeFlags(cmd *cobra.Command) {
 	f.String("from", "", "only what was decided from a duration ago (48h) or a time (RFC 3339) on")
 	f.String("to", "", "only what was decided before a duration ago or a time")
 	f.StringArray("offsets", nil, "only these records of an event stream, STREAM/PARTITION:FROM-TO without the one at TO, or STREAM/PARTITION:FROM-; may be repeated")
-	f.Int32("rate", replay.DefaultRate, "events a second at most; 0: half of what one process can")
+	f.Int32("rate", replay.DefaultRate, "events a second at most; 0: as fast as a quarter of one process's time lets it")
 }
 
 // replayRow is the replay that the flags say.

@@ -134,7 +134,7 @@ func (a *again) decide(snap *verdict.Snapshot, e *event, now time.Time) ([]deliv
 		}
 		if bad != nil {
 			d.Outcome = malformed
-			return nil, d, nil
+			return nil, d, nil //nolint:nilerr // err is nil, which the linter does not see
 		}
 		out = append(out, one)
 	}

@@ -150,18 +150,17 @@ func (j *job) turn(ctx context.Context, tx *kafka.Transactor, w *walker) error {
 		if _, ok := j.going(); !ok {
 			return errEnded
 		}
-		from := time.Now()
-		events, _, err := w.next(ctx, min(j.limit, j.pace.most()))
-		if err != nil {
+		if err := j.pace.begin(ctx); err != nil {
 			return err
 		}
-		if len(events) == 0 && !w.over() && time.Since(begun) < commitEvery {
-			j.pace.worked(0, time.Since(from))
-			continue
+		from, sent := time.Now(), 0
+		events, _, err := w.next(ctx, min(j.limit, j.pace.most()))
+		late := w.over() || time.Since(begun) >= commitEvery
+		if err == nil && (len(events) > 0 || late) {
+			sent, err = j.send(ctx, tx, w, events)
 		}
-		sent, err := j.send(ctx, tx, w, events)
-		j.pace.worked(sent, time.Since(from))
-		if err != nil || sent > 0 || time.Since(begun) >= commitEvery {
+		j.pace.worked(ctx, sent, time.Since(from))
+		if err != nil || sent > 0 || late {
 			return err
 		}
 	}
@@ -244,7 +243,8 @@ func (j *job) send(ctx context.Context, tx *kafka.Transactor, w *walker, events 
 	return 0, err
 }
 
-const maxLimit = 500
+// maxLimit is how many events one transaction has at most: while it is open, readers of committed data wait behind it.
+const maxLimit = 100
 
 // outcome is what an event comes to.
 type outcome struct {

@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	share       = 0.5         // of the time that a replay works
+	share       = 0.25        // of the time that all replays of a process together work
 	behindLimit = 2_000       // records that the router may be behind beside the markers of transactions
 	askEvery    = time.Second // how far the router is behind
 	askAgain    = 200 * time.Millisecond
@@ -23,7 +23,8 @@ const (
 type pace struct {
 	rate    int32 // records a second; 0: no limit of its own
 	admin   *kadm.Client
-	waiting func(bool) // told while it waits for the router
+	waiting func(bool)    // told while it waits for the router
+	turn    chan struct{} // has room for one: the replays of a process take turns, rests included
 
 	next  time.Time // before then nothing is sent
 	asked time.Time // when the router was asked for last
@@ -31,26 +32,33 @@ type pace struct {
 
 // most is how many records may go in one transaction.
 func (p *pace) most() int {
-	const parts, all = 10, 500 // of a second's records
+	const parts, all = 10, maxLimit // of a second's records
 	if p.rate == 0 {
 		return all
 	}
 	return max(1, min(all, int(p.rate)/parts))
 }
 
-// worked says that n records took so long.
-func (p *pace) worked(n int, took time.Duration) {
-	now := time.Now()
-	rest := now.Add(time.Duration(float64(took) * (1/share - 1)))
-	if p.next.Before(now) {
+// begin takes the process's turn, or returns the context's error. worked gives it back.
+func (p *pace) begin(ctx context.Context) error {
+	select {
+	case p.turn <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// worked says that n records took so long, and rests before it gives the turn back.
+func (p *pace) worked(ctx context.Context, n int, took time.Duration) {
+	if now := time.Now(); p.next.Before(now) {
 		p.next = now
 	}
 	if p.rate > 0 && n > 0 {
 		p.next = p.next.Add(time.Duration(float64(n) / float64(p.rate) * float64(time.Second)))
 	}
-	if p.next.Before(rest) {
-		p.next = rest
-	}
+	_ = pause(ctx, time.Duration(float64(took)*(1/share-1))) // who comes next looks at the context
+	<-p.turn
 }
 
 // wait returns when the replay may go on, or with the context's error.

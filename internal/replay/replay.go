@@ -9,8 +9,8 @@
 //   - A delivery keeps its id and says that it is replayed. Its decision, of kind replay, and how far the replay has come
 //     are in the same transaction. So a kill leaves neither a gap nor a repeat, and two runs send the same ids.
 //   - Order holds for each subject, as the router decided it. Nothing is said of the order between partitions.
-//   - Live traffic comes first: a replay works at most half of the time, at most at its own rate, and waits while the router is
-//     behind.
+//   - Live traffic comes first: the replays of a process work a quarter of the time together, each at most at its own rate, in short
+//     transactions, and wait while the router is behind.
 //   - Memory is bounded whatever the range: one answer's worth of decisions and of each event stream.
 package replay
 

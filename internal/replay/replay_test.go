@@ -91,7 +91,7 @@ func TestRanges(t *testing.T) {
 		return int(b.plan(row).Events)
 	}
 	all := 0
-	for i := 0; i < len(router); i++ { // by each moment at which something was decided
+	for i := range router { // by each moment at which something was decided
 		at := router[i].DecidedAt
 		before := 0
 		for _, d := range router {

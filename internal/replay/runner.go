@@ -32,6 +32,7 @@ type Runner struct {
 	log    *kafka.Log
 	view   *kafka.View
 	wake   chan struct{} // has room for one: a row changed
+	turn   chan struct{} // of the replays of this process
 
 	mu   sync.Mutex
 	ctx  context.Context // of Run, for the registry's sake
@@ -65,7 +66,7 @@ func NewRunner(cfg RunnerConfig) (*Runner, error) {
 	if cfg.Owns == nil {
 		cfg.Owns = func(string) bool { return true }
 	}
-	r := &Runner{cfg: cfg, wake: make(chan struct{}, 1), ctx: context.Background(), rows: map[string]*codecs.Replay{}, jobs: map[string]*underway{}, ended: make(chan string)}
+	r := &Runner{cfg: cfg, wake: make(chan struct{}, 1), turn: make(chan struct{}, 1), ctx: context.Background(), rows: map[string]*codecs.Replay{}, jobs: map[string]*underway{}, ended: make(chan string)}
 	r.worlds.cfg = &r.cfg.Config
 	var err error
 	r.view, err = kafka.NewView(cfg.Connection, cfg.Age, cfg.Logger, r.changed, replayTable)
@@ -123,7 +124,7 @@ func (r *Runner) Run(ctx context.Context) error {
 		case id := <-r.ended:
 			r.jobs[id].cancel = nil
 		case err = <-viewed:
-			viewed <- nil
+			viewed <- nil // for the end below
 			if ctx.Err() == nil {
 				err = errors.Join(errors.New("replays are not carried out any more: their table cannot be read"), err)
 			}
@@ -134,8 +135,7 @@ func (r *Runner) Run(ctx context.Context) error {
 	for r.working() > 0 {
 		r.jobs[<-r.ended].cancel = nil
 	}
-	<-viewed
-	return err
+	return errors.Join(err, <-viewed)
 }
 
 func (r *Runner) working() (n int) {
@@ -194,7 +194,7 @@ func (r *Runner) carryOut(ctx context.Context, row *codecs.Replay) error {
 	j := &job{cfg: &r.cfg.Config, row: *row, admin: r.admin, log: r.log, take: r.worlds.take, going: r.going(row), metrics: r.cfg.Metrics,
 		logger: r.cfg.Logger, targets: &targets{registry: r.cfg.Registry, known: map[targetKey]*target{}}, limit: maxLimit, refused: map[place]bool{}}
 	waits := false
-	j.pace = &pace{rate: row.Rate, admin: r.admin, waiting: func(now bool) {
+	j.pace = &pace{rate: row.Rate, admin: r.admin, turn: r.turn, waiting: func(now bool) {
 		if now != waits {
 			waits = now
 			r.cfg.Metrics.wait(map[bool]float64{true: 1, false: -1}[now])

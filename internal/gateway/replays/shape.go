@@ -16,7 +16,7 @@ type ReplayWanted struct {
 	From         *time.Time    `json:"from,omitempty" doc:"Only what was decided from then on."`
 	To           *time.Time    `json:"to,omitempty" doc:"Only what was decided before then."`
 	Offsets      []ReplayRange `json:"offsets,omitempty" maxItems:"2304" doc:"Only these records of event streams; absent: all."`
-	Rate         *int32        `json:"rate,omitempty" minimum:"0" maximum:"100000" doc:"Events a second at most; 0: half of what one process can. Absent: 100."`
+	Rate         *int32        `json:"rate,omitempty" minimum:"0" maximum:"100000" doc:"Events a second at most; 0: as fast as a quarter of one process's time lets it. Absent: 100."`
 }
 
 // ReplayRange is a part of one partition of an event stream.

@@ -31,6 +31,7 @@ type JourneyItem struct {
 	Awaited     bool   `avro:"awaited"`      // it may report an outcome of such events
 	State       string `avro:"state"`        // done, failed, needs_confirmation; empty: nothing was reported
 	Report      string `avro:"report"`       // life event of the outcome that says so
+	Whole       bool   `avro:"whole"`        // every record of an outcome of the service about this subject has been read
 	At          int64  `avro:"at"`           // when that was read
 	ConfirmedAt int64  `avro:"confirmed_at"` // when the subject confirmed it
 }
@@ -53,7 +54,7 @@ type JourneyInput struct {
 	Kind      string           `avro:"kind"` // decided, reported, confirmed or erased
 	Subject   string           `avro:"subject"`
 	EventType string           `avro:"event_type"` // decided: of the event
-	Records   int32            `avro:"records"`    // decided: how many records the event became
+	Records   int32            `avro:"records"`    // decided, reported: how many records the event, or the outcome, became
 	Hours     int64            `avro:"hours"`      // decided: how long outcomes are waited for
 	Services  []JourneyService `avro:"services"`   // decided: whom it was permitted to
 	Service   string           `avro:"service"`    // reported: who; confirmed: to whom

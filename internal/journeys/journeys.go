@@ -143,6 +143,20 @@ func reported(row *codecs.Journey, in *codecs.JourneyInput) *codecs.JourneyItem 
 		return nil
 	}
 	it.State, it.Report, it.At, it.ConfirmedAt = in.State, in.Report, in.At, 0
+	read := int32(0)
+	for i := range row.Items {
+		if row.Items[i].Service == in.Service && row.Items[i].Report == in.Report {
+			read++
+		}
+	}
+	// An outcome about several subjects is heard when all of its records are: else the first subject is told without the rest.
+	if read >= in.Records || len(row.Items) >= codecs.MaxJourneyItems || len(row.Subjects) >= codecs.MaxJourneySubjects {
+		for i := range row.Items {
+			if row.Items[i].Service == in.Service && row.Items[i].Report == in.Report {
+				row.Items[i].Whole = true
+			}
+		}
+	}
 	return it
 }
 
@@ -204,7 +218,7 @@ func stand(row *codecs.Journey) (s standing) {
 	}
 	for _, it := range row.Items {
 		if one := all[it.Service]; one != nil {
-			one.reported = one.reported || it.State != ""
+			one.reported = one.reported || it.Whole
 			one.open = one.open || it.State == verdict.OutcomeNeedsConfirmation
 		}
 	}

@@ -30,6 +30,13 @@ func report(service, subject, state string) codecs.JourneyInput {
 	return codecs.JourneyInput{Kind: Reported, Service: service, Subject: subject, State: state, Report: service + subject + state, At: start}
 }
 
+// joint is one of the records of one outcome about several subjects.
+func joint(service, subject, state string, records int32) codecs.JourneyInput {
+	in := report(service, subject, state)
+	in.Report, in.Records = service+state, records
+	return in
+}
+
 func confirmation(service, subject string) codecs.JourneyInput {
 	return codecs.JourneyInput{Kind: Confirmed, Service: service, Subject: subject, At: start}
 }
@@ -65,6 +72,11 @@ func TestHistories(t *testing.T) {
 		},
 		"reports come before decisions": {
 			{report("kela", "m", done), 0, ""}, {decision("m", 2, "kela"), 1, ""}, {decision("c", 2), 2, "m updated: 1 service updated."},
+		},
+		"an outcome about two": {
+			{decision("m", 2, "kela"), 0, ""}, {decision("c", 2, "kela"), 0, ""}, {joint("kela", "m", done, 2), 0, ""}, {joint("kela", "m", done, 2), 0, ""},
+			{joint("kela", "c", done, 2), 0, "m updated: 1 service updated. | c updated: 1 service updated."},
+			{report("kela", "m", needs), 0, "m updated: 1 service updated. Review and confirm."},
 		},
 		"one waits for the person": {
 			{decision("m", 1, "kela", "vero"), 0, ""}, {report("kela", "m", needs), 0, ""}, {report("vero", "m", done), 0, "m updated: 2 services updated. Review and confirm."},
@@ -133,6 +145,10 @@ func TestAnyOrder(t *testing.T) {
 		subjects, services := []string{"m", "f", "c"}, []string{"kela", "vero", "dvv", "-wallet"}
 		states := []string{verdict.OutcomeDone, verdict.OutcomeFailed, verdict.OutcomeNeedsConfirmation}
 		var inputs []codecs.JourneyInput
+		together, count := map[string]string{}, map[string]int32{}
+		for _, s := range services[:3] {
+			together[s] = rapid.SampledFrom(append([]string{"", ""}, states...)).Draw(rt, "together")
+		}
 		awaited, reported, final := map[string]bool{}, map[string]bool{}, map[string]bool{}
 		for _, s := range subjects {
 			in := decision(s, int32(len(subjects)), rapid.SliceOfDistinct(rapid.SampledFrom(services), rapid.ID).Draw(rt, "services of "+s)...)
@@ -145,11 +161,22 @@ func TestAnyOrder(t *testing.T) {
 		for _, s := range subjects {
 			for _, service := range rapid.SliceOfDistinct(rapid.SampledFrom(services[:3]), rapid.ID).Draw(rt, "reports on "+s) {
 				state := rapid.SampledFrom(states).Draw(rt, "state")
-				inputs = append(inputs, report(service, s, state))
+				if one := together[service]; one != "" { // the same outcome about each
+					state = one
+					inputs = append(inputs, joint(service, s, state, 0))
+					count[service]++
+				} else {
+					inputs = append(inputs, report(service, s, state))
+				}
 				if _, seen := final[service]; !seen {
 					final[service] = true
 				}
 				reported[service], final[service] = true, final[service] && state != verdict.OutcomeNeedsConfirmation
+			}
+		}
+		for i := range inputs {
+			if in := &inputs[i]; in.Kind == Reported && together[in.Service] != "" {
+				in.Records = count[in.Service]
 			}
 		}
 		all, closed := true, true

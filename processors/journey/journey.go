@@ -147,6 +147,7 @@ func (g *Group) answered(ctx goka.Context, msg any) {
 		}
 		in.Kind, in.Service = journeys.Confirmed, told(r, "data.service")
 	case r.Type.Outcome.Path != "":
+		in.Records = int32(max(e.Subjects, 1))
 		in.Kind, in.Service, in.State = journeys.Reported, e.Organisation, verdict.OutcomeOf(&r.Type.Outcome, told(r, r.Type.Outcome.Path))
 		if in.State == "" {
 			return

@@ -33,6 +33,8 @@ require (
 	pgregory.net/rapid v1.2.0
 )
 
+require github.com/kylelemons/godebug v1.1.0 // indirect
+
 require (
 	cel.dev/expr v0.25.1 // indirect
 	code.dny.dev/ssrf v0.3.0

@@ -158,7 +158,9 @@ func TestMain(m *testing.M) {
 			// The tests spend their time waiting for what the protocol lets pass, not on work: five clusters at once.
 			_ = flag.Set("test.parallel", "5")
 		}
-		os.Exit(m.Run())
+		code := m.Run()
+		_ = os.RemoveAll(programDir)
+		os.Exit(code)
 	}
 	if err := runHere(spec); err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -18,9 +18,7 @@ func TestOwnTopicPage(t *testing.T) {
 	}
 	t.Parallel()
 	r := newTour(t)
-	if out, err := exec.Command("go", "build", "-o", filepath.Join(r.dir, "civicbus"), "../cmd/civicbus").CombinedOutput(); err != nil {
-		t.Fatalf("build: %v: %s", err, out)
-	}
+	r.build()
 	r.file = "docs/own-topic.md"
 	r.address["civicbus-data/civicbus.yaml"] = filepath.Join(r.dir, "civicbus-data", "civicbus.yaml")
 	r.address["posti.properties"] = filepath.Join(r.dir, "posti.properties")

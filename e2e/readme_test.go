@@ -5,11 +5,13 @@ import (
 	"cmp"
 	"context"
 	"flag"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -82,6 +84,33 @@ func newTour(t *testing.T) *tour {
 	r.env = append(r.env, "PATH="+r.dir+string(os.PathListSeparator)+os.Getenv("PATH"),
 		"CIVICBUS_EMBEDDED_DATA_DIR="+filepath.Join(r.dir, "civicbus-data"), "CIVICBUS_EMBEDDED_KAFKA_PORT=0", "CIVICBUS_EMBEDDED_REGISTRY_PORT=0")
 	return r
+}
+
+// programDir holds the program once a page has needed it; TestMain removes it.
+var programDir string
+
+// program is civicbus as it is built now: linking takes longer than most pages.
+var program = sync.OnceValues(func() (file string, err error) {
+	if programDir, err = os.MkdirTemp("", "civicbus-program"); err != nil {
+		return "", err
+	}
+	file = filepath.Join(programDir, "civicbus")
+	if out, err := exec.CommandContext(context.Background(), "go", "build", "-o", file, "../cmd/civicbus").CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build: %w: %s", err, out)
+	}
+	return file, nil
+})
+
+// build gives the reader of a page that does not say how the program.
+func (r *tour) build() {
+	r.t.Helper()
+	file, err := program()
+	if err == nil {
+		err = os.Symlink(file, filepath.Join(r.dir, "civicbus"))
+	}
+	if err != nil {
+		r.t.Fatal(err)
+	}
 }
 
 // follow runs the blocks of a page until one is not as the page says, and returns how many it ran.

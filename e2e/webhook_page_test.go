@@ -21,9 +21,7 @@ func TestWebhooksPage(t *testing.T) {
 	}
 	t.Parallel()
 	r := newTour(t)
-	if out, err := exec.Command("go", "build", "-o", filepath.Join(r.dir, "civicbus"), "../cmd/civicbus").CombinedOutput(); err != nil {
-		t.Fatalf("build: %v: %s", err, out)
-	}
+	r.build()
 	r.file = "docs/webhooks.md"
 	for _, name := range []string{"webhook.secret", "receiver.log", "receiver-again.log", "receiver.pid"} {
 		r.address[name] = filepath.Join(r.dir, name)

@@ -91,6 +91,7 @@ func (w *wire) Write(b []byte) (int, error) {
 // TestKilledAtRandomMoments: whoever carries a replay out is cut off the network at a random write, again and again, and
 // another goes on. Each delivery comes once, with the id that it had; nothing comes that is not permitted.
 func TestKilledAtRandomMoments(t *testing.T) {
+	t.Parallel()
 	kills := 3
 	if text := os.Getenv(killsVariable); text != "" {
 		var err error

@@ -25,6 +25,7 @@ func (b *bus) ends(i int) kadm.ListedOffsets {
 
 // Whatever takes a right away in the middle of a replay: nothing of it is sent once that is acknowledged.
 func TestRightsThatEndMeanwhile(t *testing.T) {
+	t.Parallel()
 	const people, events = 4, 10
 	b := newBus(t, 6, people, events)
 	person := func(i int) *pseudonym.Pairwise { return b.Keys.For(gatewaytest.Subscriber(i)) }
@@ -103,6 +104,7 @@ func TestRightsThatEndMeanwhile(t *testing.T) {
 
 // TestCrossings: each subscriber replays all that it had; nobody gets anything of another's.
 func TestCrossings(t *testing.T) {
+	t.Parallel()
 	subscribers, people := 20, 2
 	if os.Getenv(killsVariable) == "" {
 		subscribers = 4

@@ -15,6 +15,7 @@ import (
 )
 
 func TestDeliveriesAreSentAgain(t *testing.T) {
+	t.Parallel()
 	b := newBus(t, 2, 3, 4)
 	sub := gatewaytest.Subscription(0)
 	before := len(b.stand(topology.Decisions.Name))
@@ -82,6 +83,7 @@ func doubled(all map[string]int) map[string]int {
 
 // A range of times, of offsets, of types: exactly what lies in it.
 func TestRanges(t *testing.T) {
+	t.Parallel()
 	b := newBus(t, 1, 4, 3)
 	router := b.Decisions("router")
 	slices.SortFunc(router, func(a, b codecs.Decision) int { return int(a.DecidedAt - b.DecidedAt) })
@@ -137,6 +139,7 @@ func TestRanges(t *testing.T) {
 
 // What is not permitted now is not sent, whatever was permitted then, and is on record with its reason.
 func TestOnlyWhatIsPermittedNow(t *testing.T) {
+	t.Parallel()
 	b := newBus(t, 2, 4, 2)
 	b.Consent(gatewaytest.Withdraw(1, gatewaytest.Subscriber(0)))
 	row := gatewaytest.Row(0)
@@ -174,6 +177,7 @@ func TestOnlyWhatIsPermittedNow(t *testing.T) {
 
 // The smaller of both field sets, whichever it is: then, now, or what both have.
 func TestFieldsOfThenAndNow(t *testing.T) {
+	t.Parallel()
 	b := newBus(t, 1, 0, 0)
 	who := gatewaytest.Subscriber(0)
 	b.Consent(gatewaytest.Grant(0, who, gatewaytest.Scope, gatewaytest.NameScope), // narrowed later

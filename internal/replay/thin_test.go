@@ -12,6 +12,7 @@ import (
 
 // A thin delivery is sent again as it was: without data, and with the address of the same event.
 func TestThinDeliveriesAreSentAgain(t *testing.T) {
+	t.Parallel()
 	b := newBus(t, 1, 1, 1)
 	row := gatewaytest.Row(0)
 	row.ID, row.Delivery.Thin = "sub-thin", true

@@ -17,6 +17,7 @@ import (
 
 // TestGroupsAreShownDrainedAndRebuilt runs the groups, looks at them, stops them, takes them out, and makes a table again.
 func TestGroupsAreShownDrainedAndRebuilt(t *testing.T) {
+	t.Parallel()
 	b := setUp(t)
 	stop := b.start()
 	ctx := t.Context()

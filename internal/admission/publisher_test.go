@@ -62,6 +62,7 @@ func TestPublishAnswersEachItem(t *testing.T) {
 }
 
 func TestPublishKeepsOrder(t *testing.T) {
+	t.Parallel()
 	b := newBus(t)
 	var inputs []*Input
 	for i := range 3 * publishAtOnce {
@@ -79,6 +80,7 @@ func TestPublishKeepsOrder(t *testing.T) {
 
 // TestPublishSaysWhenItDoesNotKnow: nothing that could not be written, judged or looked up is called accepted or refused.
 func TestPublishSaysWhenItDoesNotKnow(t *testing.T) {
+	t.Parallel()
 	short := func(c *PublisherConfig) { c.Timeout = 300 * time.Millisecond }
 	for name, test := range map[string]struct{ break_, mend func(*bus) }{
 		"lease": {func(b *bus) { b.lease.set(true, 0) }, func(b *bus) { b.lease.set(false, 0) }},

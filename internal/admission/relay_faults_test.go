@@ -18,6 +18,7 @@ import (
 // TestRelayExactlyOnce: brokers refuse, answers get lost, relays are cut off the network and replaced; every event comes
 // through once and in order, and every fault was met.
 func TestRelayExactlyOnce(t *testing.T) {
+	t.Parallel()
 	b := newBus(t)
 	const rounds, each = 18, 8
 	var faults []*kfake.FaultHandle
@@ -84,6 +85,7 @@ func TestRelayExactlyOnce(t *testing.T) {
 // TestACommitThatWasToldAsAnError: the broker commits and answers with an error. Nothing of it may be written again, also
 // with brokers before 4.0, whose producer epoch does not change with each transaction (KIP-890) and so fences nobody.
 func TestACommitThatWasToldAsAnError(t *testing.T) {
+	t.Parallel()
 	for _, answer := range []*kerr.Error{kerr.UnknownServerError, kerr.InvalidTxnState} {
 		for name, opts := range map[string][]kfake.Opt{"3.7": {kfake.MaxVersions(kversion.V3_7_0())}, "newest": nil} {
 			t.Run(answer.Message+" "+name, func(t *testing.T) {
@@ -126,6 +128,7 @@ func TestACommitThatWasToldAsAnError(t *testing.T) {
 // TestAHeldPartitionOutlivesAborts is the sequence of EXACTLY_ONCE point 29: one partition waits for the registry, another
 // commits, a transaction is aborted; then the first must go on where it stopped.
 func TestAHeldPartitionOutlivesAborts(t *testing.T) {
+	t.Parallel()
 	b := newBus(t)
 	b.births(1, 0, 1)
 	r := b.relay("a")
@@ -179,6 +182,7 @@ func TestAHeldPartitionOutlivesAborts(t *testing.T) {
 
 // TestAHeldPartitionOutlivesARestart: what was committed ends before the record that waits, not behind it.
 func TestAHeldPartitionOutlivesARestart(t *testing.T) {
+	t.Parallel()
 	b := newBus(t)
 	first := b.company(t, company)
 	next, err := b.registry.Register(context.Background(), "fi.prh.company", companySchema[:len(companySchema)-2]+`,{"name":"city","type":["null","string"],"default":null}]}`)
@@ -216,6 +220,7 @@ func TestAHeldPartitionOutlivesARestart(t *testing.T) {
 
 // TestAGapStopsItsPartitionAlone: records that retention took before they were read are not passed over in silence.
 func TestAGapStopsItsPartitionAlone(t *testing.T) {
+	t.Parallel()
 	b := newBus(t)
 	b.births(0, 0, 2)
 	b.births(1, 0, 2)
@@ -244,6 +249,7 @@ func TestAGapStopsItsPartitionAlone(t *testing.T) {
 
 // TestTwoRelaysOfOneInstance: they would push each other out for ever; one of them says so and ends.
 func TestTwoRelaysOfOneInstance(t *testing.T) {
+	t.Parallel()
 	b := newBus(t)
 	ended := make(chan error, 2)
 	ctx, cancel := context.WithCancel(context.Background())

@@ -14,6 +14,7 @@ import (
 )
 
 func TestRelayMovesInboxes(t *testing.T) {
+	t.Parallel()
 	b := newBus(t)
 	b.births(0, 0, 20)
 	b.births(1, 0, 20)
@@ -36,6 +37,7 @@ func TestRelayMovesInboxes(t *testing.T) {
 
 // TestTwoRelaysShare: a second instance joins and leaves under load.
 func TestTwoRelaysShare(t *testing.T) {
+	t.Parallel()
 	b := newBus(t)
 	const n = 60
 	first := b.relay("a")
@@ -73,6 +75,7 @@ func TestTwoRelaysShare(t *testing.T) {
 
 // TestBadRecordsBecomeLetters: each with its cause and its place, the good ones around them pass.
 func TestBadRecordsBecomeLetters(t *testing.T) {
+	t.Parallel()
 	b := newBus(t)
 	good := b.birth(t, child, mother)
 	bad := func(change func(*Input)) *Input {
@@ -119,6 +122,7 @@ func TestBadRecordsBecomeLetters(t *testing.T) {
 
 // TestAnUnknownSchemaWaitsAlone: its partition waits and then goes on past it, the others do not wait at all.
 func TestAnUnknownSchemaWaitsAlone(t *testing.T) {
+	t.Parallel()
 	b := newBus(t)
 	in := b.birth(t, child, mother)
 	in.Attributes["id"] = "p0-0"
@@ -154,6 +158,7 @@ func TestAnUnknownSchemaWaitsAlone(t *testing.T) {
 
 // TestRelayAdmitsOnlyUnderItsLease: without one it waits; a batch that outlived it is aborted.
 func TestRelayAdmitsOnlyUnderItsLease(t *testing.T) {
+	t.Parallel()
 	b := newBus(t)
 	b.lease.set(true, 0)
 	ended := b.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.EndTxn}, TopLevel: true, Observe: true, Count: -1})
@@ -185,6 +190,7 @@ func TestRelayAdmitsOnlyUnderItsLease(t *testing.T) {
 
 // TestRelayFollowsTheTrustTable: inboxes come and go while it runs.
 func TestRelayFollowsTheTrustTable(t *testing.T) {
+	t.Parallel()
 	b := newBus(t)
 	b.inboxes = nil
 	r := b.relay("a")

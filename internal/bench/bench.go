@@ -41,6 +41,7 @@ type Config struct {
 	Registry string
 	Runs     int          // 3
 	Events   int          // a run; 60,000
+	Types    int          // event types of the router's world, each with 50 subscriptions; 20
 	Say      func(string) // progress; nil: none
 
 	// Feed writes so many of the benchmark world's events, from a first one on, to their stream, and returns when Kafka has
@@ -63,6 +64,9 @@ func (c *Config) defaults() {
 	}
 	if c.Events == 0 {
 		c.Events = 60_000
+	}
+	if c.Types == 0 {
+		c.Types = 20
 	}
 	if c.Feed == nil {
 		c.Feed = func(ctx context.Context, first, n int) error { return Feed(ctx, *c, first, n) }

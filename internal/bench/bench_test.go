@@ -26,8 +26,8 @@ func cluster(t testing.TB) *embedded.Cluster {
 	return c
 }
 
-func runSmall(t testing.TB, name string, runs, events int) Result {
-	cfg := Config{Runs: runs, Events: events, Say: func(text string) { t.Log(text) }}
+func runSmall(t testing.TB, name string, runs, events, types int) Result {
+	cfg := Config{Runs: runs, Events: events, Types: types, Say: func(text string) { t.Log(text) }}
 	if !NoBroker(name) {
 		c := cluster(t)
 		cfg.Brokers, cfg.Registry = c.Brokers(), c.RegistryURL()
@@ -47,7 +47,7 @@ func TestBenchmarksRun(t *testing.T) {
 			if !NoBroker(name) && name != "memory_per_million" { // which wait for groups most of the time
 				t.Parallel()
 			}
-			r := runSmall(t, name, 1, events)
+			r := runSmall(t, name, 1, events, 2)
 			if r.Name != name || r.Unit == "" || r.Runs != 1 || r.Ours <= 0 && r.Theirs <= 0 {
 				t.Errorf("%+v", r)
 			}
@@ -64,7 +64,7 @@ func BenchmarkRatios(b *testing.B) {
 		b.Run(one.Name, func(b *testing.B) {
 			var r Result
 			for range b.N {
-				r = runSmall(b, one.Name, 3, one.Events)
+				r = runSmall(b, one.Name, 3, one.Events, 0)
 			}
 			b.ReportMetric(r.Ratio, "ratio")
 			b.ReportMetric(r.Ours, "ours_us")

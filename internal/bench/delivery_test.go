@@ -10,7 +10,7 @@ func TestDelivery(t *testing.T) {
 		t.Skip("runs a cluster and two groups")
 	}
 	t.Parallel()
-	r := runSmall(t, "delivery", 1, 60)
+	r := runSmall(t, "delivery", 1, 60, 2)
 	d := r.Delivery
 	if d == nil || d.Lost != 0 || d.Deliveries != 60*hooksMatching-3 || // without those of the one that is dead by turns
 		r.Ours <= 0 || r.Theirs <= 0 {

@@ -148,7 +148,7 @@ func newUsual(ctx context.Context, w *world) (*usual, error) {
 			permitted = append(permitted, "data."+address+"."+f)
 		}
 	}
-	for t := range types {
+	for t := range a.w.types {
 		for m := range municipalities {
 			for k := range matching {
 				org := subscriber(m*10 + (t%2)*matching + k)

@@ -22,7 +22,6 @@ import (
 // The world of the router's benchmarks: 20 event types, 10 municipalities, 100 subscribers with a topic each, 1,000
 // subscriptions on consent. Every event is of one type and one municipality, and five subscriptions match it.
 const (
-	types          = 20
 	municipalities = 10
 	subscribers    = 100
 	matching       = 5
@@ -53,6 +52,7 @@ const schema = `{"type":"record","name":"Moved","namespace":"bench","fields":[
 // world is a cluster that is set up for a run.
 type world struct {
 	cfg     app.Config
+	types   int
 	client  *kgo.Client
 	admin   *kadm.Client
 	records *codecs.Records
@@ -61,7 +61,7 @@ type world struct {
 }
 
 func newWorld(ctx context.Context, c Config) (*world, error) {
-	w := &world{cfg: c.node()}
+	w := &world{cfg: c.node(), types: c.Types}
 	if _, err := app.Apply(ctx, w.cfg); err != nil {
 		return nil, err
 	}
@@ -70,7 +70,7 @@ func newWorld(ctx context.Context, c Config) (*world, error) {
 		return nil, err
 	}
 	defer operator.Close()
-	for t := range types {
+	for t := range w.types {
 		if _, err := operator.RegisterSource(ctx, eventType(t), schema); err != nil {
 			return nil, err
 		}
@@ -112,7 +112,8 @@ func (w *world) connect(ctx context.Context) error {
 
 // Feed is what Config.Feed does, in this process.
 func Feed(ctx context.Context, c Config, first, n int) error {
-	w := &world{cfg: c.node()}
+	c.defaults()
+	w := &world{cfg: c.node(), types: c.Types}
 	if err := w.connect(ctx); err != nil {
 		return err
 	}
@@ -149,7 +150,7 @@ func (w *world) load(ctx context.Context, operator *admin.Client, say func(strin
 	var orgs []codecs.Organisation
 	var types_ []codecs.EventType
 	entitled := []codecs.Entitlement{}
-	for t := range types {
+	for t := range w.types {
 		types_ = append(types_, codecs.EventType{Type: eventType(t), Stream: stream, RegistrySubject: eventType(t), Category: "state-change", Owner: "source.example", Title: "moved", Classification: "confidential",
 			Roles: []codecs.Role{{Name: "person", Path: "data.person.id", Scheme: "fi-hetu"}}})
 		entitled = append(entitled, codecs.Entitlement{EventType: eventType(t), Purposes: []string{purpose}, Bases: []string{"consent"}})
@@ -159,7 +160,7 @@ func (w *world) load(ctx context.Context, operator *admin.Client, say func(strin
 	}
 	orgs = append(orgs, codecs.Organisation{ID: "source.example", Name: "source", DID: "did:web:source.example", Status: "active", Source: source})
 	var subs []codecs.Subscription
-	for t := range types {
+	for t := range w.types {
 		for m := range municipalities {
 			for k := range matching {
 				// Ten subscribers a municipality; the even types go to five of them, the odd ones to the others.
@@ -231,7 +232,7 @@ func (w *world) events(n, from int) ([]*kgo.Record, error) {
 		subject := w.subject(s)
 		h := func(k, v string) kgo.RecordHeader { return kgo.RecordHeader{Key: k, Value: []byte(v)} }
 		out = append(out, &kgo.Record{Topic: stream, Key: []byte(subject), Value: append(codecs.AppendWire(nil, w.writer.ID()), body...), Headers: []kgo.RecordHeader{
-			h(codecs.HeaderSpecVersion, "1.0"), h(codecs.HeaderID, eventID(i)), h(codecs.HeaderSource, source), h(codecs.HeaderType, eventType(i%types)),
+			h(codecs.HeaderSpecVersion, "1.0"), h(codecs.HeaderID, eventID(i)), h(codecs.HeaderSource, source), h(codecs.HeaderType, eventType(i%w.types)),
 			h(codecs.HeaderTime, "2026-01-01T12:00:00Z"), h(codecs.HeaderSubject, subject), h(codecs.HeaderSubjectRole, "person"),
 			h(codecs.HeaderDataSchema, w.cfg.Registry.URL+"/schemas/ids/"+strconv.Itoa(int(w.writer.ID()))), h(codecs.HeaderContentType, codecs.ContentTypeAvro),
 			{Key: codecs.HeaderProfile, Value: stamp}, h(codecs.HeaderProfileVersion, "1"),

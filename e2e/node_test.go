@@ -4,14 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
 	"os/exec"
 	"os/signal"
-	"strconv"
 	"sync"
 	"syscall"
 	"testing"
@@ -21,6 +19,7 @@ import (
 	"civicbus/internal/app"
 	"civicbus/internal/delivery"
 	"civicbus/internal/kafka"
+	"civicbus/internal/waits"
 	"civicbus/topology"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -153,12 +152,7 @@ func (p *process) stop() {
 func TestMain(m *testing.M) {
 	spec := os.Getenv(nodeEnv)
 	if spec == "" {
-		flag.Parse()
-		if n, err := strconv.Atoi(flag.Lookup("test.parallel").Value.String()); err == nil && n < 5 {
-			// The tests spend their time waiting for what the protocol lets pass, not on work: five clusters at once.
-			_ = flag.Set("test.parallel", "5")
-		}
-		code := m.Run()
+		code := waits.Run(m, "5")
 		_ = os.RemoveAll(programDir)
 		os.Exit(code)
 	}

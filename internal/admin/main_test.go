@@ -1,0 +1,10 @@
+package admin_test
+
+import (
+	"os"
+	"testing"
+
+	"civicbus/internal/waits"
+)
+
+func TestMain(m *testing.M) { os.Exit(waits.Run(m, "4")) }

@@ -9,9 +9,9 @@ import (
 func replaying(b *bus) {
 	const row = `{"id": "after-the-outage", "subscriber": "kela.fi", "rate": 500}`
 	b.want(http.StatusForbidden, "kela.fi", "POST", "/api/replays", row)
-	b.want(http.StatusUnprocessableEntity, "@anna", "POST", "/api/replays/plan", `{}`)
-	b.want(http.StatusUnprocessableEntity, "@anna", "POST", "/api/replays/plan", `{"subscription": "sub-nobody"}`)
-	if a := b.want(http.StatusOK, "@anna", "POST", "/api/replays/plan", `{"subscriber": "kela.fi"}`); !strings.Contains(strings.ReplaceAll(a.text, " ", ""), `"whole":true`) {
+	b.want(http.StatusUnprocessableEntity, "@anna", "POST", "/api/replay-plans", `{}`)
+	b.want(http.StatusUnprocessableEntity, "@anna", "POST", "/api/replay-plans", `{"subscription": "sub-nobody"}`)
+	if a := b.want(http.StatusOK, "@anna", "POST", "/api/replay-plans", `{"subscriber": "kela.fi"}`); !strings.Contains(strings.ReplaceAll(a.text, " ", ""), `"whole":true`) {
 		b.t.Errorf("plan %s", a.text)
 	}
 	if a := b.want(http.StatusCreated, "@anna", "POST", "/api/replays", row); !strings.Contains(a.text, "pending") {

@@ -76,7 +76,7 @@ type IDParam struct {
 // Mount declares the routes.
 func Mount(a *web.API, of Replays, current tables.Current) error {
 	s := &server{of, current}
-	web.Handle(a, web.Route{ID: "plan-replay", Method: http.MethodPost, Path: "/api/replays/plan", Tag: heading, Summary: "What a replay would send, and why not the rest",
+	web.Handle(a, web.Route{ID: "plan-replay", Method: http.MethodPost, Path: "/api/replay-plans", Tag: heading, Summary: "What a replay would send, and why not the rest",
 		Description: "Every event of the range is decided now. Nothing is sent, and nothing is written.", For: web.Operators, Scope: web.ScopeSubscriptionsRead, Timeout: planLimit},
 		func(ctx context.Context, in *struct{ Body ReplayWanted }) (*struct{ Body ReplayPlanned }, error) {
 			return s.plan(ctx, &in.Body)
@@ -114,6 +114,9 @@ func Mount(a *web.API, of Replays, current tables.Current) error {
 		web.Handle(a, web.Route{ID: kind.name + "-replay", Method: http.MethodPost, Path: "/api/replays/{id}/" + kind.name, Tag: heading, Summary: kind.summary, Description: kind.description,
 			For: web.Operators, Scope: kind.scope, Problems: []int{http.StatusNotFound, http.StatusConflict}},
 			func(ctx context.Context, in *IDParam) (*shownAnswer, error) {
+				if _, err := s.get(ctx, in.ID); err != nil { // what is not there is not commanded
+					return nil, err
+				}
 				if err := s.send(ctx, codecs.ReplayCommand{Kind: kind.name, Replay: codecs.Replay{ID: in.ID}}); err != nil {
 					return nil, err
 				}

@@ -45,6 +45,7 @@ func bombs(b *bus) {
 		b.must(err)
 	}
 	var wg sync.WaitGroup
+	defer wg.Wait() // none outlives the test, however it ends
 	for i := range 6 * len(kinds) {
 		wg.Add(1)
 		go func() {
@@ -61,8 +62,14 @@ func bombs(b *bus) {
 			}
 		}()
 	}
-	for range 20 {
-		b.want(http.StatusOK, "kela.fi", "GET", "/api/subscriptions/sub-kela-birth-001", "")
+	for range 20 { // where the bombs leave no processor, the tables are not confirmed for a moment
+		b.eventually("another caller is served meanwhile", func() bool {
+			a := b.ask("kela.fi", "GET", "/api/subscriptions/sub-kela-birth-001", "")
+			if a.status != http.StatusOK && a.status != http.StatusServiceUnavailable {
+				b.t.Fatalf("%d %s", a.status, a.text)
+			}
+			return a.status == http.StatusOK
+		})
 	}
 	wg.Wait()
 	close(stop)

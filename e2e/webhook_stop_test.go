@@ -125,9 +125,9 @@ func TestWebhookStopsAtTheAcknowledgement(t *testing.T) {
 			r.answers(refusing)
 			b.accept(register, moved(way.name, who, "50"))
 			b.eventually("an attempt", func() bool { w := b.waitingOf(who, postSub); return len(w) == 1 && w[0].Attempts > 0 })
-			r.answers(nil)
-			way.take()
+			way.take() // what is tried until then is refused too
 			acknowledged := time.Now()
+			r.answers(nil)
 			c.forward(time.Hour)
 			b.eventually("it is dropped", func() bool { return len(b.waitingOf(who, postSub)) == 0 })
 			for _, got := range r.of(postSub) {

@@ -56,10 +56,10 @@ func (l *lane) signal() {
 // run begins attempts when they are due, until there is nothing left or the context ends.
 func (l *lane) run(ctx context.Context) {
 	for ctx.Err() == nil {
-		p, wait := l.pick()
+		p, w, wait := l.pick()
 		switch {
 		case p != nil:
-			l.start(ctx, p)
+			l.start(ctx, p, w)
 			continue
 		case wait < 0:
 			return
@@ -74,8 +74,9 @@ func (l *lane) run(ctx context.Context) {
 	}
 }
 
-// pick takes the pair that may be attempted now, or says how long there is none; a negative time ends the lane.
-func (l *lane) pick() (*pair, time.Duration) {
+// pick takes the pair that may be attempted now, with its delivery, or says how long there is none; a negative time ends the lane.
+func (l *lane) pick() (*pair, codecs.WaitingDelivery, time.Duration) {
+	var none codecs.WaitingDelivery
 	q := l.q
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -83,35 +84,34 @@ func (l *lane) pick() (*pair, time.Duration) {
 		if l.busy == 0 {
 			l.running = false
 			delete(q.lanes, l.id)
-			return nil, -1
+			return nil, none, -1
 		}
-		return nil, time.Hour
+		return nil, none, time.Hour
 	}
 	now := q.s.cfg.Now()
 	if wait := l.due[0].dueAt().Sub(now); wait > 0 {
-		return nil, wait
+		return nil, none, wait
 	}
 	if sub := q.s.cfg.Tables.Snapshot().Subscription(l.id); sub != nil {
 		if paused(sub) {
-			return nil, time.Hour
+			return nil, none, time.Hour
 		}
 		if wait := q.endpoint(sub).wait(now, l.busy); wait > 0 {
-			return nil, wait
+			return nil, none, wait
 		}
 	}
 	p := heap.Pop(&l.due).(*pair)
 	p.busy = true
 	l.busy++
-	return p, 0
+	return p, p.next, 0
 }
 
 // paused says whether a subscription's deliveries are kept for later.
 func paused(sub *codecs.Subscription) bool { return sub.Status == "paused" }
 
 // start attempts a delivery once its subscriber has a slot free.
-func (l *lane) start(ctx context.Context, p *pair) {
+func (l *lane) start(ctx context.Context, p *pair, w codecs.WaitingDelivery) {
 	q := l.q
-	w := p.next
 	release := q.slot(ctx, l.id)
 	if release == nil {
 		q.done(p, w.Offset, nil, time.Time{})

@@ -41,6 +41,8 @@ type taken struct {
 	id           string
 	subject      string
 	street       string
+	dataref      string // of a thin one
+	replayed     bool
 	status       int // that it was answered with
 	at           time.Time
 }
@@ -109,20 +111,26 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 		w.WriteHeader(http.StatusUnauthorized)
 		return
 	}
-	t := taken{subscription: q.Header.Get("ce-subscription"), id: q.Header.Get("webhook-id"), subject: q.Header.Get("ce-subject"), at: time.Now(), status: http.StatusNoContent}
+	t := taken{subscription: q.Header.Get("ce-subscription"), id: q.Header.Get("webhook-id"), subject: q.Header.Get("ce-subject"), dataref: q.Header.Get("ce-dataref"),
+		replayed: q.Header.Get("ce-replayed") == "true", at: time.Now(), status: http.StatusNoContent}
 	data := body
 	if strings.HasPrefix(q.Header.Get("Content-Type"), "application/cloudevents+json") {
 		var e struct {
-			Subscription, Subject string
-			Data                  json.RawMessage
+			Subscription, Subject, DataRef, Replayed string
+			Data                                     json.RawMessage
 		}
 		if err := json.Unmarshal(body, &e); err != nil {
 			r.b.root.Error(err)
 		}
-		t.subscription, t.subject, data = e.Subscription, e.Subject, e.Data
+		t.subscription, t.subject, t.dataref, t.replayed, data = e.Subscription, e.Subject, e.DataRef, e.Replayed == "true", e.Data
 	}
 	var move struct {
 		NewAddress struct{ Street string } `json:"newAddress"`
+	}
+	if t.dataref != "" && len(data) > 0 {
+		r.b.root.Errorf("%s: a thin delivery has data", subscription)
+	} else if t.dataref != "" {
+		data = []byte("{}")
 	}
 	if err := json.Unmarshal(data, &move); err != nil {
 		r.b.root.Errorf("%s: %v in %s", subscription, err, body)

@@ -17,6 +17,9 @@ import (
 // replaysAtOnce is how many subscribers' deliveries are sent again side by side, each as fast as it goes.
 const replaysAtOnce = 4
 
+// progressEach is how often a replay is asked how far it has come.
+const progressEach = 200 * time.Millisecond
+
 // replayBench is the latency of live events, as latency's, while replays at full speed run in the router's process, against
 // that without them.
 func replayBench(ctx context.Context, c Config) (Result, error) {
@@ -103,15 +106,19 @@ func (w *world) replays(ctx context.Context, records *codecs.Records, name, subs
 		if row.Scan, err = replay.Scan(ctx, w.admin, &row); err == nil {
 			err = w.put(ctx, records, &row)
 		}
-		for over := false; err == nil && !over && wait(ctx, askEach); {
-			var p replay.Progress
-			if p, err = replay.ProgressOf(ctx, w.admin, &row); err == nil && p.Looked == p.Total {
-				sent.Add(p.Sent)
-				row.Status, row.Version, over = "done", 2, true
-				err = w.put(ctx, records, &row)
+		var p replay.Progress
+		for over := false; err == nil && !over && wait(ctx, progressEach); {
+			before := p.Sent
+			if p, err = replay.ProgressOf(ctx, w.admin, &row); err == nil {
+				sent.Add(p.Sent - before)
+				over = p.Looked == p.Total
 			}
 		}
 		if err != nil && ctx.Err() == nil {
+			return err
+		}
+		row.Status, row.Version = "done", 2
+		if err := w.put(context.WithoutCancel(ctx), records, &row); err != nil {
 			return err
 		}
 	}

@@ -141,8 +141,9 @@ func (j *job) live(ctx context.Context) error {
 	}
 }
 
-// turn works on one partition: until something was sent, or for a while when there is nothing.
+// turn works on one partition: until what was read is sent, or for a while when there is nothing to be sent.
 func (j *job) turn(ctx context.Context, tx *kafka.Transactor, w *walker) error {
+	some := false // something was sent
 	for begun := time.Now(); !w.over(); {
 		if err := j.pace.wait(ctx); err != nil {
 			return err
@@ -160,7 +161,8 @@ func (j *job) turn(ctx context.Context, tx *kafka.Transactor, w *walker) error {
 			sent, err = j.send(ctx, tx, w, events)
 		}
 		j.pace.worked(ctx, sent, time.Since(from))
-		if err != nil || sent > 0 || late {
+		some = some || sent > 0
+		if err != nil || late || some && w.read() {
 			return err
 		}
 	}
@@ -244,7 +246,7 @@ func (j *job) send(ctx context.Context, tx *kafka.Transactor, w *walker, events 
 }
 
 // maxLimit is how many events one transaction has at most: while it is open, readers of committed data wait behind it.
-const maxLimit = 100
+const maxLimit = 50
 
 // outcome is what an event comes to.
 type outcome struct {

@@ -52,6 +52,9 @@ func newWalker(log *kafka.Log, records *codecs.Records, row *codecs.Replay, part
 // over says that everything was looked at.
 func (w *walker) over() bool { return w.at >= w.to }
 
+// read says that everything that was fetched has been looked at.
+func (w *walker) read() bool { return len(w.chunk) == 0 }
+
 // rest drops what was read ahead: another partition's turn comes.
 func (w *walker) rest() {
 	w.chunk, w.chunkTo = nil, w.at
@@ -70,7 +73,7 @@ func (w *walker) back(at int64) {
 // decisions it passed. It stands behind the last when it returns.
 func (w *walker) next(ctx context.Context, most int) (events []*found, looked int, err error) {
 	if w.at >= w.chunkTo {
-		if err := w.read(ctx); err != nil {
+		if err := w.fetch(ctx); err != nil {
 			return nil, 0, err
 		}
 	}
@@ -96,8 +99,8 @@ func (w *walker) next(ctx context.Context, most int) (events []*found, looked in
 	return events, looked, nil
 }
 
-// read fetches the decisions from where the walker stands. What retention took is passed over: there is no permit on record.
-func (w *walker) read(ctx context.Context) error {
+// fetch reads the decisions from where the walker stands. What retention took is passed over: there is no permit on record.
+func (w *walker) fetch(ctx context.Context) error {
 	records, next, _, err := w.log.Fetch(ctx, decisions, w.partition, w.at, decisionBytes)
 	if errors.Is(err, kafka.ErrExpired) {
 		first, ferr := w.log.First(ctx, decisions, w.partition)

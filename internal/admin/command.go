@@ -109,6 +109,23 @@ func (c *Client) Send(ctx context.Context, requests []Request, wait Wait) ([]Out
 	return f.outcomes, nil
 }
 
+// InEffect sends commands, as the methods that make them gave them with their error, and is nil once all are in effect.
+func (c *Client) InEffect(ctx context.Context, requests []Request, err error) error {
+	if err != nil {
+		return err
+	}
+	outcomes, err := c.Send(ctx, requests, Wait{})
+	if err != nil {
+		return err
+	}
+	for _, o := range outcomes {
+		if !o.InEffect {
+			return fmt.Errorf("%s: %s %s %v", o.About, o.Status, o.Reason, o.Faults)
+		}
+	}
+	return nil
+}
+
 // write puts the commands on their streams; Kafka's default partitioning puts each beside its row and its answer.
 func (c *Client) write(ctx context.Context, requests []Request) error {
 	records := make([]*kgo.Record, len(requests))

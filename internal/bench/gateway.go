@@ -204,7 +204,7 @@ func (w *gatewayWorld) load(ctx context.Context) error {
 			Filter: fmt.Sprintf(`{"data.group":%q}`, gatewayGroup(i/gatewayMatching)), Purpose: purpose, Basis: "public_task", Delivery: codecs.Delivery{Kind: "kafka"}})
 	}
 	by := admin.By{Actor: "operator:bench"}
-	with := func(requests []admin.Request, err error) error { return put(ctx, w.operator, requests, err) }
+	with := func(requests []admin.Request, err error) error { return w.operator.InEffect(ctx, requests, err) }
 	if err := with(w.operator.PutOrganisations(ctx, by, organisations...)); err != nil {
 		return err
 	}

@@ -2,7 +2,6 @@ package bench
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"civicbus/internal/admin"
@@ -10,23 +9,6 @@ import (
 
 // askEach is how long is waited between two questions to the cluster whether something has come about.
 const askEach = 100 * time.Millisecond
-
-// put carries out commands, as Put of the operator's client gave them, and waits until they are in effect.
-func put(ctx context.Context, operator *admin.Client, requests []admin.Request, err error) error {
-	if err != nil {
-		return err
-	}
-	outcomes, err := operator.Send(ctx, requests, admin.Wait{})
-	if err != nil {
-		return err
-	}
-	for _, o := range outcomes {
-		if !o.InEffect {
-			return fmt.Errorf("%s: %s %s %v", o.About, o.Status, o.Reason, o.Faults)
-		}
-	}
-	return nil
-}
 
 // allActive waits until every subscription is active.
 func allActive(ctx context.Context, operator *admin.Client) error {

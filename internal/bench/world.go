@@ -171,7 +171,7 @@ func (w *world) load(ctx context.Context, operator *admin.Client, say func(strin
 		}
 	}
 	by := admin.By{Actor: "operator:bench"}
-	with := func(requests []admin.Request, err error) error { return put(ctx, operator, requests, err) }
+	with := func(requests []admin.Request, err error) error { return operator.InEffect(ctx, requests, err) }
 	if err := with(operator.PutEventTypes(ctx, by, types_...)); err != nil {
 		return err
 	}

@@ -63,15 +63,21 @@ func Load(ctx context.Context, cfg Config, say func(string)) (*Player, error) {
 	}
 	say(fmt.Sprintf("registered %d schemas of the sources", len(p.world.Schemas)))
 	by := admin.By{Actor: asker}
-	if err := p.put(ctx, say, "organisations", func() ([]admin.Request, error) { return p.client.PutOrganisations(ctx, by, p.world.Organisations...) }); err != nil {
+	requests, err := p.client.PutOrganisations(ctx, by, p.world.Organisations...)
+	if err := p.client.InEffect(ctx, requests, err); err != nil {
 		return nil, err
 	}
-	if err := p.put(ctx, say, "event types", func() ([]admin.Request, error) { return p.client.PutEventTypes(ctx, by, p.world.EventTypes...) }); err != nil {
+	say(fmt.Sprintf("%d organisations in effect", len(requests)))
+	requests, err = p.client.PutEventTypes(ctx, by, p.world.EventTypes...)
+	if err := p.client.InEffect(ctx, requests, err); err != nil {
 		return nil, err
 	}
-	if err := p.put(ctx, say, "subscriptions", func() ([]admin.Request, error) { return p.client.PutSubscriptions(ctx, by, p.world.Subscriptions...) }); err != nil {
+	say(fmt.Sprintf("%d event types in effect", len(requests)))
+	requests, err = p.client.PutSubscriptions(ctx, by, p.world.Subscriptions...)
+	if err := p.client.InEffect(ctx, requests, err); err != nil {
 		return nil, err
 	}
+	say(fmt.Sprintf("%d subscriptions in effect", len(requests)))
 	if err := p.activate(ctx, say); err != nil {
 		return nil, err
 	}
@@ -103,32 +109,6 @@ func (p *Player) Close() {
 	}
 }
 
-func (p *Player) put(ctx context.Context, say func(string), what string, ask func() ([]admin.Request, error)) error {
-	requests, err := ask()
-	if err != nil {
-		return err
-	}
-	if err := p.send(ctx, requests); err != nil {
-		return err
-	}
-	say(fmt.Sprintf("%d %s in effect", len(requests), what))
-	return nil
-}
-
-// send sends commands and is nil once all are in effect.
-func (p *Player) send(ctx context.Context, requests []admin.Request) error {
-	outcomes, err := p.client.Send(ctx, requests, admin.Wait{})
-	if err != nil {
-		return err
-	}
-	for _, o := range outcomes {
-		if !o.InEffect {
-			return fmt.Errorf("%s: %s %s %v", o.About, o.Status, o.Reason, o.Faults)
-		}
-	}
-	return nil
-}
-
 // activate approves what waits for a second person, and waits until every subscription is active.
 func (p *Player) activate(ctx context.Context, say func(string)) error {
 	rows, err := admin.Subscriptions.All(ctx, p.client)
@@ -143,10 +123,7 @@ func (p *Player) activate(ctx context.Context, say func(string)) error {
 	}
 	if len(pending) > 0 {
 		requests, err := p.client.ChangeSubscriptions(ctx, admin.By{Actor: approver}, "approve", "", pending...)
-		if err != nil {
-			return err
-		}
-		if err := p.send(ctx, requests); err != nil {
+		if err := p.client.InEffect(ctx, requests, err); err != nil {
 			return err
 		}
 	}
@@ -173,10 +150,7 @@ func (p *Player) consents(ctx context.Context, cs []refdata.Consent) error {
 		return nil
 	}
 	requests, err := p.client.ChangeConsents(ctx, admin.By{Actor: asker}, cs...)
-	if err != nil {
-		return err
-	}
-	return p.send(ctx, requests)
+	return p.client.InEffect(ctx, requests, err)
 }
 
 // ended waits until the subject's death has ended its consents, and routers may no longer decide on the row before.

@@ -115,7 +115,7 @@ func All() []Benchmark {
 		{Name: "memory_per_million", About: "megabytes of memory for a million subjects' consents, a grant each; no comparison", Run: memoryPerMillion, Events: 1_000_000},
 		{Name: "soak", About: "violations, no comparison: nodes killed with -9 and started again while events and commands come, held against a model", Run: soak, Events: 104_000},
 		{Name: "gateway", About: "processor time and latency of publishing: over HTTP against straight to Kafka; then 1,000 WebSocket readers, ten of them stuck", Run: gatewayBench, Events: 20_000},
-		{Name: "delivery", About: "milliseconds from event to webhook, 99 of 100: a hundred receivers of which one never answers, against none", Run: deliveryBench, Events: 800},
+		{Name: "delivery", About: "milliseconds from event to webhook, 99 of 100: a hundred receivers of which one never answers, against none", Run: deliveryBench, Events: 4_000},
 		{Name: "replay", About: "milliseconds from event to delivery at 1,000 events/s, 99 of 100: with replays at full speed in the same process, against without", Run: replayBench, Events: 10_000},
 		{Name: "pipeline", About: "processor time an event, by stage: admission, profile, router, a subscriber's read; no comparison", Run: pipeline, Events: 40_000},
 	}

@@ -125,7 +125,7 @@ func (w *hookWorld) runs(ctx context.Context, c Config, n *app.Node) (Result, er
 // 99 of 100 wait: in one stretch they would all be one side's.
 func (w *hookWorld) sides(ctx context.Context, c Config, n *app.Node, d *DeliveryRun) (got [2][]float64, err error) {
 	for _, side := range []int{0, 1, 1, 0, 0, 1, 1, 0} {
-		if _, err := w.run(ctx, hooksRate, d); err != nil { // handshakes and connections: the clock may have been set since
+		if _, err := w.run(ctx, 2*hooks/hooksMatching, d); err != nil { // handshakes and connections: the clock may have been set since
 			return got, err
 		}
 		if side == 0 {

@@ -12,7 +12,7 @@ func TestDelivery(t *testing.T) {
 	t.Parallel()
 	r := runSmall(t, "delivery", 1, 60, 2)
 	d := r.Delivery
-	if d == nil || d.Lost != 0 || d.Deliveries != 60*hooksMatching-3 || // without those of the one that is dead by turns
+	if d == nil || d.Lost != 0 || d.Deliveries < 60*(hooksMatching-1) || d.Deliveries > 60*hooksMatching || // without those of the one that is dead by turns
 		r.Ours <= 0 || r.Theirs <= 0 {
 		t.Errorf("%+v %+v", r, d)
 	}

@@ -21,7 +21,7 @@ import (
 var neighbours = []string{"a", "a.a", "a.b", "a.b.c", "a-b", "a-a", "aa", "ab", "b", "b.a", "oma.fi", "oma.fi.south", "oma.fi-south", "oma", "fi", "subscriber", "inbox", "router", "civicbus.fi", "everyone"}
 
 // TestNobodyReachesAnother tries, for each ordered pair of twenty subscribers, every request that could show or change
-// something of the other's topic, inbox and groups. Each is also tried on one's own, where it is answered, so that a refusal
+// something of the other's topic, inbox, groups and replays. Each is also tried on one's own, where it is answered, so that a refusal
 // says something.
 func TestNobodyReachesAnother(t *testing.T) {
 	b := secured(t)
@@ -128,6 +128,17 @@ func (b *bus) intrusions(of string) map[string]func(*kgo.Client) (int16, error) 
 			return resp.Topics[0].Partitions[0].ErrorCode, nil
 		}
 	}
+	offsets := func(group string) func(*kgo.Client) (int16, error) {
+		return func(cl *kgo.Client) (int16, error) {
+			req := kmsg.NewPtrOffsetFetchRequest()
+			req.Group = group
+			resp, err := req.RequestWith(ctx, cl)
+			if err != nil {
+				return 0, err
+			}
+			return resp.ErrorCode, nil
+		}
+	}
 	return map[string]func(*kgo.Client) (int16, error){
 		"describe the topic": func(cl *kgo.Client) (int16, error) {
 			req := kmsg.NewPtrMetadataRequest()
@@ -158,15 +169,7 @@ func (b *bus) intrusions(of string) map[string]func(*kgo.Client) (int16, error) 
 			}
 			return resp.ErrorCode, nil
 		},
-		"fetch the group's offsets": func(cl *kgo.Client) (int16, error) {
-			req := kmsg.NewPtrOffsetFetchRequest()
-			req.Group = group
-			resp, err := req.RequestWith(ctx, cl)
-			if err != nil {
-				return 0, err
-			}
-			return resp.ErrorCode, nil
-		},
+		"fetch the group's offsets": offsets(group),
 		"describe the group": func(cl *kgo.Client) (int16, error) {
 			req := kmsg.NewPtrDescribeGroupsRequest()
 			req.Groups = []string{group}
@@ -187,6 +190,9 @@ func (b *bus) intrusions(of string) map[string]func(*kgo.Client) (int16, error) 
 			}
 			return resp.Groups[0].ErrorCode, nil
 		},
-		"!fetch the inbox": fetch(inbox),
+		"!fetch the inbox":         fetch(inbox),
+		"!command a replay":        produce(topology.ReplayCommands.Name), // what the command line does for an operator
+		"!read what was decided":   fetch(topology.Decisions.Name),
+		"!see a replay's progress": offsets("replay." + of),
 	}
 }

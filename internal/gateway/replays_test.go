@@ -3,6 +3,8 @@ package gateway_test
 import (
 	"net/http"
 	"strings"
+
+	"civicbus/internal/gateway/gatewaytest"
 )
 
 // replaying asks for a replay as one operator and approves it as another.
@@ -29,5 +31,26 @@ func replaying(b *bus) {
 	if a := b.want(http.StatusOK, "@anna", "GET", "/api/replays", ""); !strings.Contains(a.text, "after-the-outage") {
 		b.t.Errorf("list: %s", a.text)
 	}
-	b.want(http.StatusForbidden, "kela.fi", "GET", "/api/replays", "")
+	before := b.want(http.StatusOK, "@anna", "GET", "/api/replays", "").text
+	whose := []string{"fi-hetu:240285V920P", "kela.fi"} // a person, whose deliveries were replayed, and others
+	for i := range 19 {
+		whose = append(whose, gatewaytest.Subscriber(i))
+	}
+	for _, who := range whose {
+		for _, other := range whose { // one's own deliveries neither
+			body := `{"id": "not-mine", "subscriber": "` + other + `"}`
+			for _, ask := range []string{"/api/replay-plans", "/api/replays"} {
+				b.want(http.StatusForbidden, who, "POST", ask, body)
+			}
+		}
+		b.want(http.StatusForbidden, who, "GET", "/api/replays", "")
+		for _, id := range []string{"after-the-outage", "none"} { // nobody learns whether it is there
+			b.want(http.StatusForbidden, who, "GET", "/api/replays/"+id, "")
+			b.want(http.StatusForbidden, who, "POST", "/api/replays/"+id+"/approve", "")
+			b.want(http.StatusForbidden, who, "POST", "/api/replays/"+id+"/cancel", "")
+		}
+	}
+	if after := b.want(http.StatusOK, "@anna", "GET", "/api/replays", "").text; after != before {
+		b.t.Errorf("replays %s, were %s", after, before)
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strconv"
 	"strings"
+	"time"
 	"unsafe"
 )
 
@@ -37,6 +38,7 @@ const (
 	HeaderOrganisation   = "civicbus_organisation" // whom admission authenticated
 	HeaderSubjects       = "civicbus_subjects"     // how many records the event became; absent: one
 	HeaderOnly           = "civicbus_only"         // of a redriven record: the one subscription to decide for
+	HeaderTrace          = "traceparent"           // W3C Trace Context; inside the bus alone
 
 	ContentTypeAvro = "application/avro"
 )
@@ -45,6 +47,8 @@ const (
 type Envelope struct {
 	ID, Source, Type, Time, Subject, Role string
 	Recipient, DataSchema, Only           string
+	Recorded                              string // when admission let it in
+	Trace                                 string // traceparent; empty: it is not traced
 	Organisation                          string // whom admission authenticated
 	Correlation                           string // the life event that caused this one, or its own; read it with Cause
 	Subjects                              int    // how many records the event became, each with a decision of its own
@@ -90,6 +94,10 @@ func ParseEnvelope(n int, header func(i int) (name string, value []byte)) (Envel
 			e.Redriven = v != nil
 		case HeaderOnly:
 			e.Only = shared(v)
+		case HeaderRecordedTime:
+			e.Recorded = shared(v)
+		case HeaderTrace:
+			e.Trace = shared(v)
 		case HeaderOrganisation:
 			e.Organisation = shared(v)
 		case HeaderCorrelation:
@@ -135,6 +143,21 @@ func ParseEnvelope(n int, header func(i int) (name string, value []byte)) (Envel
 		e.Subjects = int(n)
 	}
 	return e, nil
+}
+
+// RecordedAt is when admission let an event in, by the n headers of a record about it; false when they do not say, and of what came
+// again since: by a redrive or a replay.
+func RecordedAt(n int, header func(i int) (name string, value []byte)) (at time.Time, ok bool) {
+	for i := range n {
+		switch name, v := header(i); name {
+		case HeaderRecordedTime:
+			t, err := time.Parse(time.RFC3339Nano, shared(v))
+			at, ok = t, err == nil
+		case HeaderRedriven, HeaderReplayed:
+			return time.Time{}, false
+		}
+	}
+	return at, ok
 }
 
 // Cause is the life event that caused the event, whose own is given; the own one where nothing did.

@@ -59,6 +59,7 @@ type Input struct {
 	Value        []byte            // data in the registry's wire format
 	Schema       *codecs.Schema    // the schema that Value names; nil: not known
 	Faults       []codecs.Fault    // what was found wrong before Admit; with any the event is refused
+	Trace        string            // traceparent of the record or request that it came by; empty: that of the event itself, if it has one
 	Origin       Origin            // the inbox record it came from; zero: none
 
 	resolved string // the registry subject that the schema was held against; empty: there was no need to

@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"civicbus/codecs"
 )
 
 // FromRecord reads a record of an inbox: CloudEvents' Kafka binding in binary or in structured mode. The organisation is
@@ -13,9 +15,13 @@ import (
 func FromRecord(rec *kgo.Record, organisation string) *Input {
 	var in *Input
 	mediaType := ""
+	trace := ""
 	for _, h := range rec.Headers {
 		if strings.EqualFold(h.Key, contentType) {
 			mediaType = string(h.Value)
+		}
+		if h.Key == codecs.HeaderTrace {
+			trace = string(h.Value)
 		}
 	}
 	base, _, err := mime.ParseMediaType(mediaType)
@@ -35,6 +41,7 @@ func FromRecord(rec *kgo.Record, organisation string) *Input {
 	if err == nil {
 		in.rawType = base
 	}
+	in.Trace = trace
 	in.Origin = Origin{Topic: rec.Topic, Partition: rec.Partition, Offset: rec.Offset}
 	return in
 }

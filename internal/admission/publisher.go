@@ -10,6 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"civicbus/codecs"
+	"civicbus/internal/tracing"
 )
 
 // PublisherConfig says how a publisher runs. A field without a default named is required.
@@ -22,6 +23,7 @@ type PublisherConfig struct {
 	Letters  *codecs.Record[codecs.DeadLetter]
 	Timeout  time.Duration // how long Kafka, the lease and the registry are waited for; 30 s
 	Metrics  *Metrics      // nil: not counted
+	Tracer   *tracing.Tracer
 }
 
 // Publisher admits events of callers who wait for their answer. Its producer is idempotent without transactions: a caller
@@ -51,7 +53,7 @@ func NewPublisher(cfg PublisherConfig) (*Publisher, error) {
 	if cfg.Timeout == 0 {
 		cfg.Timeout = 30 * time.Second
 	}
-	client, err := kgo.NewClient(append(append([]kgo.Opt(nil), cfg.Options...),
+	client, err := kgo.NewClient(append(append(cfg.Tracer.Producing(), cfg.Options...),
 		kgo.RequiredAcks(kgo.AllISRAcks()), kgo.ProducerLinger(time.Millisecond), kgo.RecordDeliveryTimeout(max(cfg.Timeout, time.Second)))...)
 	if err != nil {
 		return nil, fmt.Errorf("make publisher: %w", err)
@@ -106,7 +108,7 @@ func (p *Publisher) some(ctx context.Context, organisation string, inputs []*Inp
 			*answer = Answer{Status: Unavailable, Err: errors.New("the catalog changed meanwhile")}
 			continue
 		}
-		result := p.cfg.Door.Admit(in, tables, time.Now())
+		traced, result := p.cfg.Door.traced(ctx, p.cfg.Tracer, in, tables, time.Now())
 		*answer = Answer{Status: result.Status, LifeEvent: result.LifeEvent, Subjects: len(result.Records), Faults: result.Faults}
 		records, err := p.outputs(&result)
 		if err != nil {
@@ -115,7 +117,7 @@ func (p *Publisher) some(ctx context.Context, organisation string, inputs []*Inp
 		}
 		for _, rec := range records {
 			pending.Add(1)
-			p.client.Produce(ctx, rec, func(_ *kgo.Record, err error) {
+			p.client.Produce(traced, rec, func(_ *kgo.Record, err error) {
 				defer pending.Done()
 				if err == nil {
 					return

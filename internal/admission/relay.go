@@ -13,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"civicbus/codecs"
+	"civicbus/internal/tracing"
 )
 
 // ErrFenced ends Run: another live relay uses the same instance id, and the two would push each other out for ever.
@@ -39,6 +40,7 @@ type RelayConfig struct {
 
 	Logger  *slog.Logger // nil: slog.Default()
 	Metrics *Metrics     // nil: not counted
+	Tracer  *tracing.Tracer
 }
 
 const (
@@ -167,7 +169,7 @@ func (r *Relay) topics() []string {
 }
 
 func (r *Relay) client(topics []string) (*kgo.GroupTransactSession, error) {
-	s, err := kgo.NewGroupTransactSession(append(slices.Clone(r.cfg.Options),
+	s, err := kgo.NewGroupTransactSession(append(append(r.cfg.Tracer.Producing(), r.cfg.Options...),
 		kgo.ConsumerGroup(r.cfg.Group), kgo.InstanceID(r.cfg.Instance), kgo.ConsumeTopics(topics...),
 		kgo.TransactionalID("relay-"+r.cfg.Instance), kgo.TransactionTimeout(txnTimeout),
 		kgo.SessionTimeout(r.cfg.Session), kgo.HeartbeatInterval(r.cfg.Session/10), kgo.RebalanceTimeout(60*time.Second),

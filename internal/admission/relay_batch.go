@@ -58,7 +58,7 @@ func (l *life) givenUp(value []byte) bool {
 
 // admit judges every input and gives the outputs in order. A lane stops where the tables changed since the registry was
 // asked, and all stop when the transaction is full.
-func (l *life) admit(lanes []*lane, tables Tables) ([]*kgo.Record, error) {
+func (l *life) admit(ctx context.Context, lanes []*lane, tables Tables) ([]*kgo.Record, error) {
 	var outputs []*kgo.Record
 	size := 0
 	for _, lane := range lanes {
@@ -71,13 +71,14 @@ func (l *life) admit(lanes []*lane, tables Tables) ([]*kgo.Record, error) {
 				lane.stop, lane.wait = i, 0
 				break
 			}
-			result := l.cfg.Door.Admit(in, tables, time.Now())
+			traced, result := l.cfg.Door.traced(ctx, l.cfg.Tracer, in, tables, time.Now())
 			records, err := l.outputs(&result)
 			if err != nil {
 				return nil, fmt.Errorf("write dead letter of %s/%d at %d: %w", lane.topic, lane.partition, lane.records[i].Offset, err)
 			}
 			for _, rec := range records {
 				size += len(rec.Value)
+				rec.Context = traced
 			}
 			outputs = append(outputs, records...)
 			lane.results = append(lane.results, result)

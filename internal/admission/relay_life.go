@@ -132,7 +132,7 @@ func (l *life) step(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("wait for the lease: %w", err)
 	}
-	outputs, err := l.admit(lanes, tables)
+	outputs, err := l.admit(ctx, lanes, tables)
 	if err != nil {
 		return err
 	}

@@ -67,7 +67,7 @@ func (w *webhooks) once(parent context.Context) error {
 		Outcomes: delivery.Outcomes{Delivered: queued.Delivered, Failed: queued.Failed, Gone: queued.Gone, Denied: queued.Denied, Unreadable: queued.Unreadable,
 			Expired: queued.Expired, Overdue: queued.Overdue},
 		Connection: n.conn, Registry: n.registry, Records: n.records, Keys: n.keys, Tables: world, Age: n.cfg.LeaseAge, Partitions: n.cfg.Shape.Partitions,
-		Rows: w.rows(), Now: n.cfg.Now, Metrics: w.metrics, Logger: n.log})
+		Rows: w.rows(), Now: n.cfg.Now, Metrics: w.metrics, Tracer: n.cfg.Tracer, Logger: n.log})
 	if err != nil {
 		return err
 	}

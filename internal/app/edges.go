@@ -121,7 +121,7 @@ func (e *edges) relay(ctx context.Context) error {
 	resolver := e.resolver()
 	relay, err := admission.NewRelay(admission.RelayConfig{Options: opts, Instance: n.cfg.Instance, Door: n.door(resolver.Belongs), Resolver: resolver,
 		Tables: func() admission.Tables { return e.views.snapshot() }, Inboxes: e.inboxes, Lease: e.view, LeaseAge: n.cfg.LeaseAge,
-		Letters: n.records.DeadLetter, Session: n.cfg.Session, Logger: n.log, Metrics: n.metrics.admission})
+		Letters: n.records.DeadLetter, Session: n.cfg.Session, Logger: n.log, Metrics: n.metrics.admission, Tracer: n.cfg.Tracer})
 	if err != nil {
 		return err
 	}
@@ -146,7 +146,7 @@ func (n *Node) Publisher() (*admission.Publisher, error) {
 	}
 	resolver := n.edges.resolver()
 	return admission.NewPublisher(admission.PublisherConfig{Options: opts, Door: n.door(resolver.Belongs), Resolver: resolver,
-		Tables: func() admission.Tables { return n.edges.views.snapshot() }, Lease: n.edges.view, Letters: n.records.DeadLetter, Metrics: n.metrics.admission})
+		Tables: func() admission.Tables { return n.edges.views.snapshot() }, Lease: n.edges.view, Letters: n.records.DeadLetter, Metrics: n.metrics.admission, Tracer: n.cfg.Tracer})
 }
 
 func (e *edges) inboxes() []string {

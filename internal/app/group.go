@@ -76,8 +76,8 @@ func (g *group) once(ctx context.Context) error {
 	}
 	cfg := kafka.GroupConfig{Connection: n.conn, Graph: graph, Instance: n.cfg.Instance, LeaseAge: n.cfg.LeaseAge, Interval: n.cfg.Interval,
 		Runs: g.def.Name == topology.Router.Name, TxnTimeout: n.cfg.TxnTimeout, Session: n.cfg.Session, Ready: ready, Changed: changed, Due: due, Failed: n.outlets.failed,
-		Pack:   map[string]kafka.Pack{topology.TableTopic(topology.Consent.Name): n.consents.Pack},
-		Logger: n.log, Metrics: n.metrics.engine}
+		Pack:      map[string]kafka.Pack{topology.TableTopic(topology.Consent.Name): n.consents.Pack},
+		Committed: g.committed(), Logger: n.log, Metrics: n.metrics.engine}
 	if g.def.Name == topology.Delivery.Name {
 		cfg.Changed = n.webhooks.changed(v.changed)
 	}
@@ -113,12 +113,26 @@ func (g *group) once(ctx context.Context) error {
 	return errors.New("goka's processor ended without an error")
 }
 
+// committed is kafka.GroupConfig.Committed; nil where nobody wants to know.
+func (g *group) committed() func([]*kgo.Record, time.Time) {
+	n, router := g.node, g.def.Name == topology.Router.Name
+	if !router && n.cfg.Tracer == nil {
+		return nil
+	}
+	return func(records []*kgo.Record, began time.Time) {
+		if router {
+			n.metrics.routed(records)
+		}
+		n.cfg.Tracer.Handled(g.def.Name, records, began)
+	}
+}
+
 // callbacks makes the group's callbacks, and what a record must wait for before it is handed to them.
 func (g *group) callbacks(v *views) (topology.Callbacks, func(*kgo.Record) bool, error) {
 	n := g.node
 	commands := command.Env{Records: n.records, Now: n.cfg.Now, Partitions: n.cfg.Shape.Partitions, Snapshot: v.snapshot, Schema: n.schemas.latest, Follows: event.Follows}
 	events := event.Env{Records: n.records, Keys: n.keys, Now: n.cfg.Now, Partitions: n.cfg.Shape.Partitions, Snapshot: v.snapshot,
-		Schema: n.registry.Cached, Emit: g.emit, Seen: n.metrics.decided}
+		Schema: n.registry.Cached, Emit: g.emit, Seen: n.metrics.decision}
 	wait := &waiting{node: n, views: v}
 	switch g.def.Name {
 	case topology.Catalog.Name:

@@ -20,7 +20,7 @@ import (
 func nodeOf(ctx context.Context, w *eventtest.World, partitions int32) *Node {
 	return &Node{cfg: Config{Shape: topology.Shape{Partitions: partitions}, BusKey: key32(2), AuditKey: key32(3), Now: func() time.Time { return w.Now }}, log: silent, registry: w.Registry, records: w.Records,
 		keys: w.Keys, schemas: newSchemas(ctx, w.Registry, silent), projections: newProjections(ctx, w.Registry, silent), outlets: newOutlets(nil, silent),
-		metrics: newMetrics(prometheus.NewRegistry())}
+		metrics: newMetrics(prometheus.NewRegistry(), 0)}
 }
 
 // Every group of the map has callbacks for exactly its inputs.

@@ -26,6 +26,7 @@ import (
 	"civicbus/internal/kafka"
 	"civicbus/internal/pseudonym"
 	"civicbus/internal/replay"
+	"civicbus/internal/tracing"
 	"civicbus/internal/verdict"
 	"civicbus/topology"
 
@@ -55,6 +56,7 @@ type Config struct {
 	Now        func() time.Time
 	Logger     *slog.Logger
 	Metrics    *prometheus.Registry // nil: one of its own
+	Tracer     *tracing.Tracer      // nil: nothing is traced
 
 	// HoldTable is a fault for tests: table partitions for which it is true are not read by groups.
 	HoldTable func(group, topic string, partition int32) bool
@@ -130,7 +132,7 @@ func Connect(ctx context.Context, cfg Config) (*Node, error) {
 	if cfg.Instance == "" {
 		return nil, errors.New("run a node: its instance id is required (engine.instance_id)")
 	}
-	n := &Node{cfg: cfg, log: cfg.Logger, conn: cfg.Connection, records: codecs.NewRecords(), metrics: newMetrics(cfg.Metrics)}
+	n := &Node{cfg: cfg, log: cfg.Logger, conn: cfg.Connection, records: codecs.NewRecords(), metrics: newMetrics(cfg.Metrics, cfg.LeaseAge)}
 	n.consents = verdict.NewPackedConsents(n.records.Consents)
 	var err error
 	if slices.Contains(cfg.Parts, PartHeads) || slices.Contains(cfg.Parts, topology.Audit.Name) {

@@ -10,6 +10,7 @@ import (
 	"civicbus/codecs"
 	"civicbus/internal/leave"
 	"civicbus/internal/tables"
+	"civicbus/internal/tracing"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 )
@@ -74,8 +75,20 @@ func (s *Sender) try(ctx context.Context, subject string, partition int32, w cod
 		}
 		return nil, s.cfg.Now().Add(againLater)
 	}
-	s.cfg.Metrics.attempted(&a.report, s.cfg.Now().Sub(time.UnixMilli(w.Since)), a.report.Outcome == o.Delivered)
+	a.measure()
 	return &told{a.report.Attempt, final}, time.Time{}
+}
+
+// measure tells those who watch of an attempt that was reported.
+func (a *attempt) measure() {
+	s, r := a.s, &a.report
+	delivered := r.Outcome == s.cfg.Outcomes.Delivered
+	s.cfg.Metrics.attempted(r)
+	if delivered {
+		s.cfg.Metrics.delivered(a.record, time.UnixMilli(a.waits.Since), s.cfg.Now())
+	}
+	s.cfg.Tracer.Attempted(a.record, tracing.Attempt{Subscription: r.Subscription, Number: int(r.Attempt), Status: int(r.Status), Outcome: r.Outcome, Cause: r.Cause,
+		Began: a.begun, Failed: !delivered})
 }
 
 // run attempts the delivery and fills the report. An error says that nothing was attempted.

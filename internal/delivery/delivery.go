@@ -29,6 +29,7 @@ import (
 	"civicbus/internal/leave"
 	"civicbus/internal/pseudonym"
 	"civicbus/internal/tables"
+	"civicbus/internal/tracing"
 	"civicbus/topology"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -72,6 +73,7 @@ type Config struct {
 	Now        func() time.Time // default time.Now
 	Look       time.Duration    // how often it looks whether the clock, the partitions or a paused subscription have changed; 250 ms
 	Metrics    *Metrics         // nil: not counted
+	Tracer     *tracing.Tracer
 	Logger     *slog.Logger
 }
 

@@ -7,6 +7,7 @@ import (
 	"civicbus/codecs"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 // Metrics counts what senders do. Labels: outcome and cause (closed lists), state (of a breaker).
@@ -14,6 +15,7 @@ type Metrics struct {
 	attempts *prometheus.CounterVec // civicbus_webhook_attempts_total{outcome,cause}: attempts, and what came of them
 	took     prometheus.Histogram   // civicbus_webhook_attempt_seconds: of an attempt
 	waited   prometheus.Histogram   // civicbus_webhook_delivery_seconds: from when a delivery began to wait until it was taken
+	event    prometheus.Histogram   // civicbus_event_webhook_seconds: from when admission let an event in until a receiver took its delivery; not of what was redriven or replayed
 	letters  *prometheus.CounterVec // civicbus_webhook_dead_letters_total{cause}: deliveries that became dead letters
 	waiting  *prometheus.Desc       // civicbus_webhook_waiting_deliveries: in the partitions that this process holds
 	oldest   *prometheus.Desc       // civicbus_webhook_oldest_waiting_seconds: how long the oldest of them has waited; 0: none waits
@@ -28,12 +30,13 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		attempts: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "civicbus_webhook_attempts_total", Help: "Attempts to deliver to webhooks, by what came of them."}, []string{"outcome", "cause"}),
 		took:     prometheus.NewHistogram(prometheus.HistogramOpts{Name: "civicbus_webhook_attempt_seconds", Help: "Time that an attempt took.", Buckets: prometheus.ExponentialBuckets(0.001, 2, 16)}),
 		waited:   prometheus.NewHistogram(prometheus.HistogramOpts{Name: "civicbus_webhook_delivery_seconds", Help: "Time from when a delivery began to wait until its receiver took it.", Buckets: prometheus.ExponentialBuckets(0.005, 4, 13)}),
+		event:    prometheus.NewHistogram(prometheus.HistogramOpts{Name: "civicbus_event_webhook_seconds", Help: "Time from when admission let an event in until a webhook took its delivery; not of what was redriven or replayed.", Buckets: prometheus.ExponentialBuckets(0.005, 4, 13)}),
 		letters:  prometheus.NewCounterVec(prometheus.CounterOpts{Name: "civicbus_webhook_dead_letters_total", Help: "Webhook deliveries that became dead letters; a transaction that was tried again counts again."}, []string{"cause"}),
 		waiting:  prometheus.NewDesc("civicbus_webhook_waiting_deliveries", "Webhook deliveries that wait in the partitions of this process.", nil, nil),
 		oldest:   prometheus.NewDesc("civicbus_webhook_oldest_waiting_seconds", "How long the oldest of them has waited.", nil, nil),
 		breakers: prometheus.NewDesc("civicbus_webhook_breakers", "Webhooks by the state of their breaker.", []string{"state"}, nil),
 	}
-	reg.MustRegister(m.attempts, m.took, m.waited, m.letters, m)
+	reg.MustRegister(m.attempts, m.took, m.waited, m.event, m.letters, m)
 	return m
 }
 
@@ -88,13 +91,20 @@ func (m *Metrics) watch(s *Sender) {
 	}
 }
 
-func (m *Metrics) attempted(r *codecs.DeliveryReport, waited time.Duration, delivered bool) {
+func (m *Metrics) attempted(r *codecs.DeliveryReport) {
+	if m != nil {
+		m.attempts.WithLabelValues(r.Outcome, r.Cause).Inc()
+		m.took.Observe(float64(r.Millis) / 1000)
+	}
+}
+
+// delivered measures a delivery that was taken just now.
+func (m *Metrics) delivered(r *kgo.Record, since, now time.Time) {
 	if m == nil {
 		return
 	}
-	m.attempts.WithLabelValues(r.Outcome, r.Cause).Inc()
-	m.took.Observe(float64(r.Millis) / 1000)
-	if delivered {
-		m.waited.Observe(waited.Seconds())
+	m.waited.Observe(now.Sub(since).Seconds())
+	if at, ok := codecs.RecordedAt(len(r.Headers), func(i int) (string, []byte) { return r.Headers[i].Key, r.Headers[i].Value }); ok {
+		m.event.Observe(max(0, now.Sub(at).Seconds()))
 	}
 }

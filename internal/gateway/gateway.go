@@ -26,6 +26,7 @@ import (
 	"civicbus/internal/projections"
 	"civicbus/internal/pseudonym"
 	"civicbus/internal/tables"
+	"civicbus/internal/tracing"
 	"civicbus/topology"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -64,7 +65,8 @@ type Config struct {
 	Commands    commands.Sender
 	Replays     replays.Replays // nil: there are no routes for them
 	TryWebhook  func(ctx context.Context, sub *codecs.Subscription) subscriptions.Tried
-	Admission   *admission.Metrics    // nil: not counted
+	Admission   *admission.Metrics // nil: not counted
+	Tracer      *tracing.Tracer
 	Metrics     prometheus.Registerer // nil: not registered
 	Logger      *slog.Logger
 	Now         func() time.Time
@@ -145,7 +147,7 @@ func (g *Gateway) newPublisher() (*admission.Publisher, error) {
 	resolver := admission.NewResolver(g.cfg.Registry, g.prepare)
 	return admission.NewPublisher(admission.PublisherConfig{Options: opts, Resolver: resolver,
 		Door:   &admission.Door{Keys: g.cfg.Keys, Belongs: resolver.Belongs, RegistryURL: g.cfg.RegistryURL},
-		Tables: func() admission.Tables { return g.world.Snapshot() }, Lease: g.world, Letters: g.cfg.Records.DeadLetter, Timeout: publishWithin, Metrics: g.cfg.Admission})
+		Tables: func() admission.Tables { return g.world.Snapshot() }, Lease: g.world, Letters: g.cfg.Records.DeadLetter, Timeout: publishWithin, Metrics: g.cfg.Admission, Tracer: g.cfg.Tracer})
 }
 
 // rowsWithin bounds the wait for the tables of what is shown after a start.

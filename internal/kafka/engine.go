@@ -46,6 +46,9 @@ type GroupConfig struct {
 	// Pack says, by table topic, what is kept of the rows of a table that the group joins or looks up; Changed is told the
 	// whole row. The group's own table is kept whole. nil: all are.
 	Pack map[string]Pack
+	// Committed is told of what a transaction that has just committed handled of an input partition: records in their order, which
+	// are the engine's, and when the transaction began. It must not block. nil: nobody.
+	Committed func(records []*kgo.Record, began time.Time)
 	// Failed is told of an output that could not be written, before its transaction is tried again. nil: nobody.
 	Failed func(topic string, size int, err error)
 	// HoldTable is a fault for tests: table partitions for which it is true are not read. nil: none.
@@ -142,6 +145,11 @@ func NewEngine(cfg GroupConfig) (*Engine, error) {
 	}
 	e.tables = newTables(e.table, cfg.Changed, e.fail)
 	e.tables.packs, e.tables.reader = cfg.Pack, e.reader
+	if m := cfg.Metrics; m != nil {
+		e.tables.seen = func(topic string, written time.Time) {
+			m.read.WithLabelValues(e.group, topic).Observe(max(0, time.Since(written).Seconds()))
+		}
+	}
 	e.lease = lease{age: cfg.LeaseAge, reader: e.reader, tables: e.tables}
 	for _, l := range g.LookupTables() {
 		e.lease.views = append(e.lease.views, l.Topic())

@@ -7,6 +7,8 @@ import (
 	"math/rand/v2"
 	"strings"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 // Status is what an engine is doing, for readiness and for operators.
@@ -61,6 +63,16 @@ func (e *Engine) committedBatch(records int, took time.Duration) {
 		m.records.WithLabelValues(e.group).Add(float64(records))
 		m.transactions.WithLabelValues(e.group, "committed").Inc()
 		m.duration.WithLabelValues(e.group).Observe(took.Seconds())
+	}
+}
+
+// handled is told of records of one input partition whose transaction has committed. Of them the oldest is measured.
+func (e *Engine) handled(records []*kgo.Record, began time.Time) {
+	if m := e.cfg.Metrics; m != nil {
+		m.handled.WithLabelValues(e.group).Observe(max(0, time.Since(records[0].Timestamp).Seconds()))
+	}
+	if e.cfg.Committed != nil {
+		e.cfg.Committed(records, began)
 	}
 }
 

@@ -42,6 +42,7 @@ type table struct {
 	changed   func(key string, row []byte)     // told when a committed row changed, before pack or after, nil: it is gone; may be nil
 	pack      Pack                             // what is kept of a row; nil: all of it. Never of the group's own table
 	packed    []byte                           // room for it, guarded by mu
+	seen      func(written time.Time)          // told of the oldest of rows that were read at once, after the table was loaded; may be nil
 	loads     func(token string) (*load, bool) // what is behind a message of the reader's; nil in tests
 }
 
@@ -163,9 +164,13 @@ func (t *table) Delete(key string) error {
 
 // load applies a run of changelog records. It is goka's goroutine that does it, where it would apply one.
 func (t *table) load(records []*kgo.Record) error {
+	var oldest time.Time
 	for _, r := range records {
 		if r.Attrs.IsControl() {
 			continue
+		}
+		if oldest.IsZero() {
+			oldest = r.Timestamp
 		}
 		key := unsafe.String(unsafe.SliceData(r.Key), len(r.Key)) // the arena copies it; whoever else gets it may keep it
 		if t.own || t.changed != nil {
@@ -177,7 +182,11 @@ func (t *table) load(records []*kgo.Record) error {
 	}
 	t.mu.Lock()
 	t.loaded += int64(max(0, len(records)-1)) // and one, when goka sets the offset
+	recovered := t.recovered
 	t.mu.Unlock()
+	if recovered && t.seen != nil && !oldest.IsZero() {
+		t.seen(oldest)
+	}
 	return nil
 }
 

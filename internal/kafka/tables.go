@@ -19,9 +19,10 @@ const keepClosed = time.Hour
 type tables struct {
 	own     string // the group's own table topic; empty: none
 	changed func(topic, key string, row []byte)
-	packs   map[string]Pack // by table topic; not of own
-	reader  *reader         // where goka's messages have their rows; nil in tests
-	broken  func(error)     // told when what was read here is not what the log has (any more)
+	seen    func(topic string, written time.Time) // as table's; nil: nobody
+	packs   map[string]Pack                       // by table topic; not of own
+	reader  *reader                               // where goka's messages have their rows; nil in tests
+	broken  func(error)                           // told when what was read here is not what the log has (any more)
 
 	mu    sync.RWMutex
 	m     map[string]map[int32]*table
@@ -49,6 +50,9 @@ func (ts *tables) builder() storage.Builder {
 			t = newTable(topic, partition, topic == ts.own, changed)
 			if !t.own {
 				t.pack = ts.packs[topic]
+			}
+			if ts.seen != nil {
+				t.seen = func(written time.Time) { ts.seen(topic, written) }
 			}
 			if ts.reader != nil {
 				t.loads = func(token string) (*load, bool) { return ts.reader.rows(topic, partition, token) }

@@ -192,6 +192,9 @@ func (s *session) committed(b *batch) {
 	n := 0
 	for k, q := range s.a.queues {
 		n += q.head
+		if q.head > 0 {
+			e.handled(q.records[:q.head], b.started)
+		}
 		q.commit()
 		s.throttle(k, q)
 	}

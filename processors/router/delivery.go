@@ -205,6 +205,10 @@ func (w *work) delivery(v *verdict.Verdict, id []byte, lifeEvent string, to *rou
 		h.add(codecs.HeaderRedriven, []byte("true"))
 	}
 	h.add(codecs.HeaderDataRef, ref)
+	if webhook { // for its sender, who lets neither of them leave
+		h.add(codecs.HeaderRecordedTime, octets(e.Recorded))
+		h.add(codecs.HeaderTrace, octets(e.Trace))
+	}
 	w.text = h.text
 	out := kafka.Output{Topic: to.topic, Key: subject, Value: value, Headers: w.since(at), Count: h.n}
 	if webhook {

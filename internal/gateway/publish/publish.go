@@ -16,6 +16,7 @@ import (
 	"strconv"
 	"strings"
 
+	"civicbus/codecs"
 	"civicbus/internal/admission"
 	"civicbus/internal/gateway/web"
 
@@ -133,7 +134,7 @@ func serve(a *web.API, to *bounded, w http.ResponseWriter, r *http.Request) erro
 	}
 	switch {
 	case media == batchType:
-		return batch(r.Context(), to, organisation, body, w)
+		return batch(r.Context(), to, organisation, body, r.Header.Get(codecs.HeaderTrace), w)
 	case media != structuredType && strings.HasPrefix(media, anyCloudEvents):
 		return web.Fail(http.StatusUnsupportedMediaType, "unsupported_media_type", "structured and batch mode are read in JSON alone: "+structuredType+", "+batchType)
 	}
@@ -193,6 +194,7 @@ func record(headers http.Header, body []byte) (*kgo.Record, error) {
 			rec.Headers = append(rec.Headers, kgo.RecordHeader{Key: "ce_" + name, Value: []byte(text)})
 		}
 	}
+	rec.Headers = append(rec.Headers, kgo.RecordHeader{Key: codecs.HeaderTrace, Value: []byte(headers.Get(codecs.HeaderTrace))})
 	slices.SortStableFunc(rec.Headers, func(x, y kgo.RecordHeader) int { return strings.Compare(x.Key, y.Key) })
 	return rec, nil
 }
@@ -231,7 +233,7 @@ func tell(id string, answer admission.Answer, pointer func(string) string) Resul
 }
 
 // batch publishes a batch: each event on its own.
-func batch(ctx context.Context, to *bounded, organisation string, body []byte, w http.ResponseWriter) error {
+func batch(ctx context.Context, to *bounded, organisation string, body []byte, trace string, w http.ResponseWriter) error {
 	if trimmed := bytes.TrimLeft(body, " \t\r\n"); len(trimmed) == 0 || trimmed[0] != '[' || !json.Valid(body) {
 		return web.Fail(http.StatusBadRequest, "malformed", "a batch is a JSON array of events")
 	}
@@ -240,6 +242,7 @@ func batch(ctx context.Context, to *bounded, organisation string, body []byte, w
 		if err != nil {
 			return web.Fail(http.StatusBadRequest, "malformed", "a batch is a JSON array of events, each of at most 4 MiB")
 		}
+		in.Trace = trace
 		if inputs = append(inputs, in); len(inputs) > MaxBatch {
 			return web.Fail(http.StatusRequestEntityTooLarge, "too_large", fmt.Sprintf("a batch has at most %d events", MaxBatch))
 		}

@@ -38,8 +38,8 @@ func TestOnlyTestPeople(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(people) != 19 {
-		t.Errorf("%d people, want 19", len(people))
+	if len(people) != 21 {
+		t.Errorf("%d people, want 21", len(people))
 	}
 }
 

@@ -20,9 +20,9 @@ import (
 	"civicbus/schemas"
 )
 
-// FS holds every file of the world: schemas/*.avsc, catalog, trust, subscriptions and consents/*.yaml, events/*.json, scenarios.yaml.
+// FS holds every file of the world: schemas/*.avsc, catalog, trust, subscriptions and consents/*.yaml, events/*.json, scenarios.yaml, and story.
 //
-//go:embed schemas catalog trust subscriptions consents events scenarios.yaml
+//go:embed schemas catalog trust subscriptions consents events scenarios.yaml story
 var FS embed.FS
 
 // FirstConsents is the consent file that stands before the first event; the others belong to the step that names them.

@@ -3,6 +3,7 @@ package demo
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"civicbus/examples"
@@ -16,19 +17,21 @@ func Show(w io.Writer, t Told) {
 	if t.Held != "" {
 		fmt.Fprintf(w, "  held as a dead letter: %s\n", t.Held)
 	}
-	if len(t.Lines) > 0 {
+	if slices.ContainsFunc(t.Records, func(r Record) bool { return len(r.Lines) > 0 }) {
 		tw := table.NewWriter()
 		tw.SetStyle(table.StyleLight)
 		tw.AppendHeader(table.Row{"about", "subscriber", "subscription", "verdict", "why", "got"})
-		for _, l := range t.Lines {
-			verdict, why, got := "denied", l.Reason, "nothing"
-			if l.Permit {
-				verdict, why, got = "permitted", l.Basis+" for "+l.Purpose, wrap(l.Delivered, 3)
-				if len(l.Withheld) > 0 {
-					got += "\nwithheld: " + wrap(l.Withheld, 3)
+		for _, r := range t.Records {
+			for _, l := range r.Lines {
+				verdict, why, got := "denied", l.Reason, "nothing"
+				if l.Permit {
+					verdict, why, got = "permitted", l.Basis+" for "+l.Purpose, wrap(l.Delivered, 3)
+					if len(l.Withheld) > 0 {
+						got += "\nwithheld: " + wrap(l.Withheld, 3)
+					}
 				}
+				tw.AppendRow(table.Row{r.Role, l.Subscriber, l.Subscription, verdict, why, got})
 			}
-			tw.AppendRow(table.Row{l.Role, l.Subscriber, l.Subscription, verdict, why, got})
 		}
 		tw.Style().Options.SeparateRows = true
 		fmt.Fprintln(w, tw.Render())
@@ -73,12 +76,14 @@ func (s *Summary) Add(t Told) {
 	if t.Held != "" {
 		s.Totals.Held++
 	}
-	s.Totals.Records += t.Records
-	for _, l := range t.Lines {
-		if l.Permit {
-			s.Totals.Permits++
-		} else {
-			s.Totals.Denials++
+	s.Totals.Records += len(t.Records)
+	for _, r := range t.Records {
+		for _, l := range r.Lines {
+			if l.Permit {
+				s.Totals.Permits++
+			} else {
+				s.Totals.Denials++
+			}
 		}
 	}
 	s.Faults += len(t.Faults)

@@ -1,0 +1,102 @@
+package demo
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"civicbus/examples"
+)
+
+// Compare says where what came of a step differs from what had to come; nil: nowhere. It asks nobody, so what was seen once can be
+// compared with many expectations.
+func Compare(want examples.Step, got Told) (faults []string) {
+	fault := func(format string, args ...any) { faults = append(faults, fmt.Sprintf(format, args...)) }
+	if got.Held != want.Held {
+		fault("held as %q, want %q", got.Held, want.Held)
+	}
+	for _, w := range want.Records {
+		i := slices.IndexFunc(got.Records, func(r Record) bool { return r.Role == w.Role && r.Subject == w.Subject })
+		if i < 0 {
+			fault("%s: no decision about this subject", w.Role)
+			continue
+		}
+		for _, f := range verdicts(w, got.Records[i]) {
+			fault("%s: %s", w.Role, f)
+		}
+	}
+	if n := len(got.Records); n != len(want.Records) {
+		fault("%d decisions, want %d", n, len(want.Records))
+	}
+	for i, w := range want.Told {
+		if i >= len(got.Notes) {
+			fault("%s: nothing is told", w.Subscription)
+		} else if text := got.Notes[i].Text; text != w.Text {
+			fault("%s: told %q, want %q", w.Subscription, text, w.Text)
+		}
+	}
+	return faults
+}
+
+// verdicts compares one record's.
+func verdicts(want examples.Record, got Record) (faults []string) {
+	fault := func(format string, args ...any) { faults = append(faults, fmt.Sprintf(format, args...)) }
+	if got.Outcome != "decided" {
+		fault("outcome %s", got.Outcome)
+	}
+	expected := map[string]examples.Verdict{}
+	for _, v := range want.Verdicts {
+		expected[v.Subscription] = v
+	}
+	for _, line := range got.Lines {
+		v, ok := expected[line.Subscription]
+		delete(expected, line.Subscription)
+		switch {
+		case !ok:
+			fault("a verdict for %s, want none", line.Subscription)
+			continue
+		case v.Permit != line.Permit || v.Reason != line.Reason:
+			fault("%s is %s, want %s", line.Subscription, outcome(line.Permit, line.Reason), outcome(v.Permit, v.Reason))
+		}
+		empty := func(path string) bool { // the event has nothing there, and the subscriber's schema has the place
+			return slices.ContainsFunc(line.empty, func(e string) bool { return covers(e, path) || covers(path, e) }) &&
+				slices.ContainsFunc(line.known, func(k string) bool { return covers(path, k) })
+		}
+		for _, f := range append(differ("delivered", line.Delivered, v.Fields, empty), differ("withheld", line.Withheld, v.Withheld, nil)...) {
+			fault("%s: %s", line.Subscription, f)
+		}
+	}
+	for id := range expected {
+		fault("no verdict for %s", id)
+	}
+	return faults
+}
+
+func outcome(permit bool, reason string) string {
+	if permit {
+		return "permitted (" + reason + ")"
+	}
+	return "denied (" + reason + ")"
+}
+
+// differ compares paths with those that were expected, each of which stands for everything below it: nothing beyond them, and
+// something of each but where missing is right; nil: nowhere.
+func differ(what string, got, want []string, missing func(path string) bool) (faults []string) {
+	for _, g := range got {
+		if !slices.ContainsFunc(want, func(w string) bool { return covers(w, g) }) {
+			faults = append(faults, g+" is "+what+", want only "+strings.Join(want, ", "))
+		}
+	}
+	for _, w := range want {
+		if !slices.ContainsFunc(got, func(g string) bool { return covers(w, g) }) && (missing == nil || !missing(w)) {
+			faults = append(faults, "nothing of "+w+" is "+what)
+		}
+	}
+	return faults
+}
+
+// covers says whether a path stands at or below another.
+func covers(top, path string) bool {
+	rest, ok := strings.CutPrefix(path, top)
+	return ok && (rest == "" || strings.ContainsRune(".[{", rune(rest[0])))
+}

@@ -15,6 +15,7 @@ import (
 	"civicbus/internal/config"
 	"civicbus/internal/gateway"
 	"civicbus/internal/gateway/web"
+	"civicbus/internal/tracing"
 	"civicbus/topology"
 
 	"github.com/spf13/cobra"
@@ -43,6 +44,25 @@ func nodeConfig(cfg *config.Config, key []byte, log *slog.Logger, parts []string
 		LeaseAge: cfg.Lease.Age, Interval: cfg.Engine.Interval, TxnTimeout: cfg.Engine.TransactionTimeout,
 		Instance: cfg.Engine.InstanceID, Parts: parts, Gateway: gatewaySettings(cfg), Webhooks: webhooks,
 		Access: app.Access{Manage: cfg.Access.Manage, Limits: limits(cfg)}, Logger: log}, nil
+}
+
+// traced makes a node trace what it does, where that is set; stop sends what has not been sent yet.
+func traced(ctx context.Context, cfg *config.Config, nc *app.Config, log *slog.Logger) (stop func(), err error) {
+	if !cfg.Tracing.Enabled {
+		return func() {}, nil
+	}
+	tracer, end, err := tracing.Start(ctx, nc.Instance, log)
+	if err != nil {
+		return nil, err
+	}
+	nc.Tracer = tracer
+	return func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		if err := end(ctx); err != nil {
+			log.Warn("send the last traces", "error", err)
+		}
+	}, nil
 }
 
 // gatewaySettings turns settings into the gateway's.
@@ -142,6 +162,11 @@ func newRun() *cobra.Command {
 			nc.Instance = newInstance()
 		}
 		nc.Gateway.Addr = func(addr net.Addr) { log.Info("serving the gateway", "address", addr.String()) }
+		stop, err := traced(cmd.Context(), cfg, &nc, log)
+		if err != nil {
+			return err
+		}
+		defer stop()
 		n, err := app.Connect(cmd.Context(), nc)
 		if err != nil {
 			return err

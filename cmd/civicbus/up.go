@@ -56,6 +56,11 @@ topic, registers every schema and runs every group. Ctrl-C stops it cleanly; sta
 		if nc.Instance == "" {
 			nc.Instance = "up" // the only process with this data directory
 		}
+		stop, err := traced(ctx, cfg, &nc, log)
+		if err != nil {
+			return err
+		}
+		defer stop()
 		out := cmd.OutOrStdout()
 		address := make(chan net.Addr, 1)
 		nc.Gateway.DevelopmentKey, nc.Gateway.Addr = developmentKey(cfg), func(addr net.Addr) { address <- addr }

@@ -28,6 +28,7 @@ type Config struct {
 	Audit    Audit    `koanf:"audit"`
 	Access   Access   `koanf:"access"`
 	Embedded Embedded `koanf:"embedded"`
+	Tracing  Tracing  `koanf:"tracing"`
 	Log      Log      `koanf:"log"`
 
 	origins map[string]string // where a key's value came from, by key; absent for a default
@@ -214,6 +215,13 @@ type Embedded struct {
 	// Secure makes every client of the broker authenticate; civicbus itself may do everything, others what they were given.
 	// Default false: whoever reaches the broker may do everything.
 	Secure bool `koanf:"secure" usage:"every client of the embedded broker authenticates, and has the rights that it was given"`
+}
+
+// Tracing is what civicbus tells of single events to an OpenTelemetry collector.
+type Tracing struct {
+	// Enabled makes spans and sends them by OTLP over HTTP. Where they go and which are sampled is set by OpenTelemetry's own
+	// environment variables (OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_TRACES_SAMPLER). Default false.
+	Enabled bool `koanf:"enabled" usage:"send traces by OTLP over HTTP, as OpenTelemetry's own environment variables say"`
 }
 
 // The formats of log lines.

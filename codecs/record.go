@@ -128,6 +128,26 @@ func (r *Record[T]) Decode(value []byte) (T, error) {
 	return v, nil
 }
 
+// DecodeLoading is Decode for edges, which may wait for the registry: a schema that is not loaded yet, such as a newer
+// release's, is loaded first. An error that is not Malformed may be the registry's.
+func (r *Record[T]) DecodeLoading(ctx context.Context, value []byte) (T, error) {
+	v, err := r.Decode(value)
+	if !errors.Is(err, ErrNotLoaded) {
+		return v, err
+	}
+	id, _, err := WireID(value)
+	if err != nil {
+		return v, err
+	}
+	r.mu.RLock()
+	registry := r.registry
+	r.mu.RUnlock()
+	if _, err := registry.Load(ctx, id); err != nil {
+		return v, err
+	}
+	return r.Decode(value)
+}
+
 // Bounds of how often the library may copy what it has of an array: it makes a new slice for each block of one, so that an
 // array of single items in blocks of their own takes the square of its bytes. What civicbus writes has one block an array;
 // Java's blocking encoder makes one for each 64 KiB.

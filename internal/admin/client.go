@@ -155,7 +155,7 @@ func (c *Client) Settings(ctx context.Context) (*codecs.Settings, error) {
 	case err != nil:
 		return nil, fmt.Errorf("read the cluster's settings: %w", err)
 	}
-	s, err := decode(ctx, c, c.records.Settings, value)
+	s, err := c.records.Settings.DecodeLoading(ctx, value)
 	if err != nil {
 		return nil, fmt.Errorf("read the cluster's settings: %w", err)
 	}
@@ -175,20 +175,4 @@ func (c *Client) pseudonyms(ctx context.Context) (*pseudonym.Keys, error) {
 	}
 	_, err := c.Settings(ctx)
 	return c.keys, err
-}
-
-// decode reads a value of civicbus's own, also one written by a newer release after this client was bound.
-func decode[T any](ctx context.Context, c *Client, record *codecs.Record[T], value []byte) (T, error) {
-	v, err := record.Decode(value)
-	if !errors.Is(err, codecs.ErrNotLoaded) {
-		return v, err
-	}
-	id, _, err := codecs.WireID(value)
-	if err != nil {
-		return v, err
-	}
-	if _, err := c.registry.Load(ctx, id); err != nil {
-		return v, err
-	}
-	return record.Decode(value)
 }

@@ -207,7 +207,7 @@ func (f *following) take(ctx context.Context, r *kgo.Record) error {
 	if r.Topic != topology.CommandResults.Name {
 		return f.row(ctx, r.Topic, string(r.Key), r.Value)
 	}
-	result, err := decode(ctx, f.c, f.c.records.CommandResult, r.Value)
+	result, err := f.c.records.CommandResult.DecodeLoading(ctx, r.Value)
 	if err != nil {
 		return fmt.Errorf("decode an answer on %s/%d: %w", r.Topic, r.Partition, err)
 	}

@@ -121,7 +121,7 @@ func (c *Client) letterSpans(ctx context.Context, f LetterFilter) ([]span, error
 
 func (c *Client) letter(ctx context.Context, r *kgo.Record) (Letter, error) {
 	l := Letter{Place: Place{r.Partition, r.Offset}}
-	letter, err := decode(ctx, c, c.records.DeadLetter, r.Value)
+	letter, err := c.records.DeadLetter.DecodeLoading(ctx, r.Value)
 	switch {
 	case err == nil:
 		l.DeadLetter = letter

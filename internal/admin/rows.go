@@ -62,7 +62,7 @@ func (t Table[T]) All(ctx context.Context, c *Client) (map[string]T, error) {
 	}
 	rows := make(map[string]T, len(values))
 	for key, value := range values {
-		if rows[key], err = decode(ctx, c, t.record(c.records), value); err != nil {
+		if rows[key], err = t.record(c.records).DecodeLoading(ctx, value); err != nil {
 			return nil, fmt.Errorf("decode a row of %s: %w", t.topic(), err)
 		}
 	}
@@ -78,7 +78,7 @@ func (t Table[T]) One(ctx context.Context, c *Client, key string) (*T, error) {
 	if err != nil || value == nil {
 		return nil, err
 	}
-	row, err := decode(ctx, c, t.record(c.records), value)
+	row, err := t.record(c.records).DecodeLoading(ctx, value)
 	if err != nil {
 		return nil, fmt.Errorf("decode a row of %s: %w", t.topic(), err)
 	}
@@ -93,7 +93,7 @@ func (t Table[T]) commands() string { return t.group.In[0].Name }
 
 // versionOf is the version that a row's bytes say.
 func (t Table[T]) versionOf(ctx context.Context, c *Client, value []byte) (int64, error) {
-	row, err := decode(ctx, c, t.record(c.records), value)
+	row, err := t.record(c.records).DecodeLoading(ctx, value)
 	if err != nil {
 		return 0, fmt.Errorf("decode a row of %s: %w", t.topic(), err)
 	}

@@ -4,27 +4,22 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"civicbus/codecs"
 	"civicbus/internal/admission"
 	"civicbus/internal/kafka"
 	"civicbus/internal/projections"
-	"civicbus/internal/verdict"
+	"civicbus/internal/tables"
 )
 
 // world is catalog, trust and subscriptions as they are now, held whole and kept current.
 type world struct {
 	c    *Client
 	ctx  context.Context
+	rows *tables.Rows
 	view *kafka.View
 	stop func()
-
-	mu      sync.Mutex
-	pending verdict.Changes
-	dirty   bool
-	current *verdict.Snapshot
 }
 
 // hold reads the tables and returns once they are confirmed current.
@@ -34,9 +29,10 @@ func (c *Client) hold(ctx context.Context) (*world, error) {
 		return nil, err
 	}
 	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	w := &world{c: c, ctx: running, current: verdict.NewSnapshot(), pending: noChanges()}
+	w := &world{c: c, ctx: running}
+	w.rows = tables.NewRows(c.records, w.load, c.cfg.Logger)
 	age := time.Duration(settings.LeaseAgeMillis) * time.Millisecond
-	w.view, err = kafka.NewView(c.cfg.Connection, age, c.cfg.Logger, w.changed, EventTypes.topic(), Organisations.topic(), Subscriptions.topic())
+	w.view, err = kafka.NewView(c.cfg.Connection, age, c.cfg.Logger, w.rows.Changed, tables.CatalogTable, tables.TrustTable, tables.SubscriptionTable)
 	if err != nil {
 		cancel()
 		return nil, err
@@ -59,58 +55,20 @@ func (c *Client) hold(ctx context.Context) (*world, error) {
 	return w, nil
 }
 
-func noChanges() verdict.Changes {
-	return verdict.Changes{EventTypes: map[string]*codecs.EventType{}, Organisations: map[string]*codecs.Organisation{}, Subscriptions: map[string]*codecs.Subscription{}}
-}
-
-// changed is the view's: a row is in the next snapshot before the lease counts it as read.
-func (w *world) changed(table, key string, row []byte) {
-	switch table {
-	case EventTypes.topic():
-		r := rowOf(w, EventTypes, row)
-		w.put(func() { w.pending.EventTypes[key] = r })
-	case Organisations.topic():
-		r := rowOf(w, Organisations, row)
-		w.put(func() { w.pending.Organisations[key] = r })
-	case Subscriptions.topic():
-		r := rowOf(w, Subscriptions, row)
-		w.put(func() { w.pending.Subscriptions[key] = r })
-	}
-}
-
-// rowOf decodes a row; one that cannot be decoded counts as absent: what is not known entitles nobody.
-func rowOf[T any](w *world, t Table[T], value []byte) *T {
-	if value == nil {
-		return nil
-	}
-	row, err := decode(w.ctx, w.c, t.record(w.c.records), value)
+// load makes the schema that a row was written with known.
+func (w *world) load(value []byte) error {
+	id, _, err := codecs.WireID(value)
 	if err != nil {
-		w.c.cfg.Logger.Error("table row cannot be decoded and counts as absent", "table", t.topic(), "error", err)
-		return nil
+		return err
 	}
-	return &row
-}
-
-func (w *world) put(change func()) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	change()
-	w.dirty = true
-}
-
-func (w *world) snapshot() *verdict.Snapshot {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.dirty {
-		w.current, w.pending, w.dirty = w.current.With(w.pending), noChanges(), false
-	}
-	return w.current
+	_, err = w.c.registry.Load(w.ctx, id)
+	return err
 }
 
 // prepare registers the projected schemas of an event type's deliveries; what the registry refuses becomes dead letters
 // later, and must not keep everyone else's events out.
 func (w *world) prepare(ctx context.Context, eventType string, schema *codecs.Schema) error {
-	for _, t := range w.snapshot().Targets(eventType, schema) {
+	for _, t := range w.rows.Snapshot().Targets(eventType, schema) {
 		if _, _, err := projections.Register(ctx, w.c.registry, t); err != nil && !errors.Is(err, codecs.ErrIncompatible) {
 			return err
 		}
@@ -141,7 +99,7 @@ func (c *Client) NewPublisher(ctx context.Context) (*Publisher, error) {
 	resolver := admission.NewResolver(c.registry, w.prepare)
 	p, err := admission.NewPublisher(admission.PublisherConfig{Options: opts, Resolver: resolver, Lease: w.view, Letters: c.records.DeadLetter,
 		Door:   &admission.Door{Keys: keys, Belongs: resolver.Belongs, RegistryURL: c.cfg.Registry.URL},
-		Tables: func() admission.Tables { return w.snapshot() }})
+		Tables: func() admission.Tables { return w.rows.Snapshot() }})
 	if err != nil {
 		w.stop()
 		return nil, err

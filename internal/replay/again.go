@@ -82,7 +82,7 @@ func (a *again) prepare(ctx context.Context, f *found) (*event, error) {
 	}
 	e.body = body
 	if e.env.Profile != nil {
-		if stamp, err := decode(ctx, a.cfg, a.cfg.Records.Attributes, e.env.Profile); err == nil {
+		if stamp, err := a.cfg.Records.Attributes.DecodeLoading(ctx, e.env.Profile); err == nil {
 			e.stamp = &stamp
 		} // an unreadable stamp is no stamp, as for the router
 	}

@@ -25,7 +25,7 @@ func learn(ctx context.Context, cfg *Config, log *kafka.Log, admin *kadm.Client,
 	}
 	h := history{cfg: cfg, log: log, admin: admin}
 	err := h.commands(ctx, topology.SubscriptionCommands.Name, keysOf(subs), func(key string, r *kgo.Record) {
-		if cmd, err := decode(ctx, cfg, cfg.Records.SubscriptionCommand, r.Value); err == nil && cmd.Kind == "put" {
+		if cmd, err := cfg.Records.SubscriptionCommand.DecodeLoading(ctx, r.Value); err == nil && cmd.Kind == "put" {
 			subs[key] = append(subs[key], cmd.Subscription)
 		}
 	})
@@ -46,7 +46,7 @@ func learn(ctx context.Context, cfg *Config, log *kafka.Log, admin *kadm.Client,
 		}
 	}
 	err = h.commands(ctx, topology.CatalogCommands.Name, keysOf(types), func(key string, r *kgo.Record) {
-		if cmd, err := decode(ctx, cfg, cfg.Records.CatalogCommand, r.Value); err == nil && cmd.Kind == "put" {
+		if cmd, err := cfg.Records.CatalogCommand.DecodeLoading(ctx, r.Value); err == nil && cmd.Kind == "put" {
 			types[key] = append(types[key], cmd.EventType)
 		}
 	})
@@ -121,20 +121,4 @@ func (h *history) commands(ctx context.Context, topic string, keys map[string]bo
 		}
 	}
 	return nil
-}
-
-// decode reads a value of civicbus's own, also one that a newer release wrote.
-func decode[T any](ctx context.Context, cfg *Config, record *codecs.Record[T], value []byte) (T, error) {
-	v, err := record.Decode(value)
-	if !errors.Is(err, codecs.ErrNotLoaded) {
-		return v, err
-	}
-	id, _, err := codecs.WireID(value)
-	if err != nil {
-		return v, err
-	}
-	if _, err := cfg.Registry.Load(ctx, id); err != nil {
-		return v, err
-	}
-	return record.Decode(value)
 }

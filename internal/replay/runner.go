@@ -80,7 +80,7 @@ func (r *Runner) changed(_, key string, value []byte) {
 	r.mu.Unlock()
 	var row *codecs.Replay
 	if value != nil {
-		if v, err := decode(ctx, &r.cfg.Config, r.cfg.Records.Replay, value); err == nil {
+		if v, err := r.cfg.Records.Replay.DecodeLoading(ctx, value); err == nil {
 			row = &v
 		} else {
 			r.cfg.Logger.Error("table row cannot be decoded and counts as absent", "table", replayTable, "error", err)

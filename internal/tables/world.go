@@ -15,36 +15,24 @@ import (
 
 // World is Current and Source on a kafka.View. A process has one.
 type World struct {
+	*Rows
 	view     *kafka.View
 	registry *codecs.Registry
 	records  *codecs.Records
-	log      *slog.Logger
-	consents string // the table's topic
 
-	mu      sync.Mutex
-	ctx     context.Context // of Run, for the registry's sake
-	dirty   bool
-	pending verdict.Changes
-	current *verdict.Snapshot
+	mu  sync.Mutex
+	ctx context.Context // of Run, for the registry's sake
 }
 
-var (
-	catalogTable      = topology.TableTopic(topology.Catalog.Name)
-	trustTable        = topology.TableTopic(topology.Trust.Name)
-	subscriptionTable = topology.TableTopic(topology.Subscription.Name)
-	consentTable      = topology.TableTopic(topology.Consent.Name)
-)
+var consentTable = topology.TableTopic(topology.Consent.Name)
 
 // NewWorld makes the view; Run fills it. records are bound.
 func NewWorld(conn kafka.Connection, registry *codecs.Registry, records *codecs.Records, age time.Duration, log *slog.Logger) (*World, error) {
-	w := &World{registry: registry, records: records, log: log, consents: consentTable, ctx: context.Background(), current: verdict.NewSnapshot(), pending: noChanges()}
+	w := &World{registry: registry, records: records, ctx: context.Background()}
+	w.Rows = NewRows(records, w.load, log)
 	var err error
-	w.view, err = kafka.NewView(conn, age, log, w.changed, catalogTable, trustTable, subscriptionTable, consentTable)
+	w.view, err = kafka.NewView(conn, age, log, w.changed, CatalogTable, TrustTable, SubscriptionTable, consentTable)
 	return w, err
-}
-
-func noChanges() verdict.Changes {
-	return verdict.Changes{EventTypes: map[string]*codecs.EventType{}, Organisations: map[string]*codecs.Organisation{}, Subscriptions: map[string]*codecs.Subscription{}}
 }
 
 // Run keeps the tables current until the context ends. Call it once. An error says that nothing is decided any more.
@@ -61,37 +49,13 @@ func (w *World) Wait(ctx context.Context) error { return w.view.Wait(ctx) }
 // Fresh is of Current.
 func (w *World) Fresh() (time.Time, bool) { return w.view.Fresh() }
 
-// changed is the view's: a row is in the next snapshot before the lease counts it as read.
+// changed is the view's.
 func (w *World) changed(table, key string, row []byte) {
-	switch table {
-	case catalogTable:
-		r := rowOf(w, table, w.records.EventType, row)
-		w.put(func() { w.pending.EventTypes[key] = r })
-	case trustTable:
-		r := rowOf(w, table, w.records.Organisation, row)
-		w.put(func() { w.pending.Organisations[key] = r })
-	case subscriptionTable:
-		r := rowOf(w, table, w.records.Subscription, row)
-		w.put(func() { w.pending.Subscriptions[key] = r })
-	case consentTable:
+	if table == consentTable {
 		_ = w.load(row) // so that Consents can decode it; a row that it cannot decode denies everything
+		return
 	}
-}
-
-// rowOf decodes a row; one that cannot be decoded counts as absent: what is not known entitles nobody.
-func rowOf[T any](w *World, table string, record *codecs.Record[T], value []byte) *T {
-	if value == nil {
-		return nil
-	}
-	err := w.load(value)
-	if err == nil {
-		var row T
-		if row, err = record.Decode(value); err == nil {
-			return &row
-		}
-	}
-	w.log.Error("table row cannot be decoded and counts as absent", "table", table, "error", err)
-	return nil
+	w.Changed(table, key, row)
 }
 
 const (
@@ -122,26 +86,9 @@ func (w *World) load(value []byte) error {
 	}
 }
 
-func (w *World) put(change func()) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	change()
-	w.dirty = true
-}
-
-// Snapshot is of Current.
-func (w *World) Snapshot() *verdict.Snapshot {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.dirty {
-		w.current, w.pending, w.dirty = w.current.With(w.pending), noChanges(), false
-	}
-	return w.current
-}
-
 // Consents is of Current.
 func (w *World) Consents(subject string) *codecs.Consents {
-	b := w.view.Row(w.consents, subject)
+	b := w.view.Row(consentTable, subject)
 	if b == nil {
 		return nil
 	}

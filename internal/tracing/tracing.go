@@ -45,7 +45,11 @@ func (t *Tracer) Producing() []kgo.Opt {
 	if t == nil {
 		return nil
 	}
-	return []kgo.Opt{kgo.WithHooks(producing{kotel.NewTracer(kotel.TracerProvider(t.provider), kotel.TracerPropagator(parent{}), kotel.KeyFormatter(keyless))})}
+	return []kgo.Opt{kgo.WithHooks(producing{t.publisher()})}
+}
+
+func (t *Tracer) publisher() *kotel.Tracer {
+	return kotel.NewTracer(kotel.TracerProvider(t.provider), kotel.TracerPropagator(parent{}), kotel.KeyFormatter(keyless))
 }
 
 var errKey = errors.New("a key may be a subject")

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/textproto"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -40,6 +41,50 @@ func (r reader) Publish(_ context.Context, organisation string, inputs []*admiss
 		}
 	}
 	return out
+}
+
+// heard notes the traces of what is published.
+type heard struct {
+	reader
+	traces *[]string
+}
+
+func (h heard) Publish(ctx context.Context, organisation string, inputs []*admission.Input) []admission.Answer {
+	for _, in := range inputs {
+		*h.traces = append(*h.traces, in.Trace)
+	}
+	return h.reader.Publish(ctx, organisation, inputs)
+}
+
+// TestTheRequestsTraceIsTheEvents, in any mode.
+func TestTheRequestsTraceIsTheEvents(t *testing.T) {
+	const trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+	const event = `{"specversion":"1.0","id":"1","source":"https://hus.fi","type":"fi.dvv.person.birth","data":{}}`
+	var traces []string
+	a, err := web.New(web.Config{Authenticator: hospital{}, Logger: slog.New(slog.DiscardHandler), Limit: web.Limit{Requests: 100, Window: time.Minute}})
+	if err == nil {
+		err = Mount(a, heard{reader{t}, &traces})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for media, body := range map[string]string{structuredType: event, batchType: "[" + event + "," + event + "]", "application/json": "{}"} {
+		traces = nil
+		req := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/api/events", strings.NewReader(body))
+		for name, value := range map[string]string{"Content-Type": media, "Authorization": "Bearer x", "traceparent": trace, "tracestate": "a=b",
+			"ce-specversion": "1.0", "ce-id": "1", "ce-source": "https://hus.fi", "ce-type": "fi.dvv.person.birth"} {
+			req.Header.Set(name, value)
+		}
+		w := httptest.NewRecorder()
+		a.Handler().ServeHTTP(w, req)
+		want := []string{trace}
+		if media == batchType {
+			want = []string{trace, trace}
+		}
+		if w.Code != http.StatusAccepted || !slices.Equal(traces, want) {
+			t.Errorf("%s: %d, traces %v, want %v", media, w.Code, traces, want)
+		}
+	}
 }
 
 // FuzzPublish: a request in any mode, its headers' names and values in turn and then its body, is read or refused with a whole

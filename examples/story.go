@@ -10,6 +10,7 @@ import (
 
 // Story is one birth and what follows from it, told over real connections: who receives by which way, and what everyone must see.
 type Story struct {
+	Title  string
 	Ways   Ways
 	People map[string]string // what the story calls somebody -> scheme:id
 	Acts   []Act             // in the order in which they are told

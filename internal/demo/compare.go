@@ -38,6 +38,48 @@ func Compare(want examples.Step, got Told) (faults []string) {
 	return faults
 }
 
+// Conclude sums up what was seen of the scenarios' steps, and counts where it, or what was seen of the story's acts, differs from what had
+// to come. It asks nobody.
+func Conclude(scenarios []examples.Scenario, story *examples.Story, steps []Told, acts []Act) (sum examples.Totals, faults int) {
+	var want []examples.Step
+	for _, s := range scenarios {
+		want = append(want, s.Steps...)
+	}
+	for i, told := range steps {
+		add(&sum, told)
+		if i < len(want) {
+			faults += len(Compare(want[i], told))
+		}
+	}
+	for i, act := range acts {
+		if i < len(story.Acts) {
+			faults += len(CompareAct(story.Acts[i], act))
+		}
+	}
+	if sum != examples.Sum(scenarios) || len(steps) != len(want) || len(acts) != len(story.Acts) {
+		faults++
+	}
+	return sum, faults
+}
+
+// add counts one step.
+func add(t *examples.Totals, told Told) {
+	t.Events++
+	if told.Held != "" {
+		t.Held++
+	}
+	t.Records += len(told.Records)
+	for _, r := range told.Records {
+		for _, l := range r.Lines {
+			if l.Permit {
+				t.Permits++
+			} else {
+				t.Denials++
+			}
+		}
+	}
+}
+
 // verdicts compares one record's.
 func verdicts(want examples.Record, got Record) (faults []string) {
 	fault := func(format string, args ...any) { faults = append(faults, fmt.Sprintf(format, args...)) }
@@ -99,4 +141,43 @@ func differ(what string, got, want []string, missing func(path string) bool) (fa
 func covers(top, path string) bool {
 	rest, ok := strings.CutPrefix(path, top)
 	return ok && (rest == "" || strings.ContainsRune(".[{", rune(rest[0])))
+}
+
+// CompareAct says where what was seen in an act differs from what had to be seen; nil: nowhere. Lines of one party, of one subscription
+// and by one way are compared in their order; between those there is none. It asks nobody.
+func CompareAct(want examples.Act, got Act) (faults []string) {
+	type thread struct{ who, how, subscription string }
+	of := func(l examples.Line) thread { return thread{l.Who, l.How, l.Subscription} }
+	left := map[thread][]examples.Line{}
+	var threads []thread // in the order in which they were begun
+	for _, s := range got.Lines {
+		if len(left[of(s.Line)]) == 0 {
+			threads = append(threads, of(s.Line))
+		}
+		left[of(s.Line)] = append(left[of(s.Line)], s.Line)
+	}
+	for _, w := range want.Lines {
+		t := of(w)
+		at := fmt.Sprintf("%s, %s %s: ", w.Who, w.How, w.Subscription)
+		if len(left[t]) == 0 {
+			faults = append(faults, at+"nothing more is seen, want "+w.What+" "+w.Says)
+			continue
+		}
+		g := left[t][0]
+		left[t] = left[t][1:]
+		for _, part := range []struct{ got, want string }{{g.What, w.What}, {g.Says, w.Says}, {g.Note, w.Note}} {
+			if part.got != part.want {
+				faults = append(faults, fmt.Sprintf("%s%q is seen, want %q", at, part.got, part.want))
+			}
+		}
+		for _, f := range differ("seen", g.Fields, w.Fields, nil) {
+			faults = append(faults, at+f)
+		}
+	}
+	for _, t := range threads {
+		for _, g := range left[t] {
+			faults = append(faults, fmt.Sprintf("%s, %s %s: %s %s is seen, want nothing more", g.Who, g.How, g.Subscription, g.What, g.Says))
+		}
+	}
+	return faults
 }

@@ -22,8 +22,10 @@ import (
 
 // Config says where to play.
 type Config struct {
-	Admin  admin.Config
-	BusKey []byte
+	Admin   admin.Config
+	BusKey  []byte
+	Gateway string                    // the gateway's address, for the story; empty: none is told
+	Token   func(Who) (string, error) // makes tokens for the gateway; nil: no story is told
 }
 
 // Player plays scenarios. Make one with Load.
@@ -35,6 +37,10 @@ type Player struct {
 	pub    *admin.Publisher
 	lives  map[string]string // life event by the file of the event
 	shown  map[string]string // by which step's event a delivery of civicbus's own was told
+
+	connection kafka.Connection
+	gateway    string
+	token      func(Who) (string, error)
 }
 
 // askers are the two people that the reference data needs: who asks, and who approves.
@@ -45,7 +51,7 @@ const (
 
 // Load puts the example world's schemas and reference data on the cluster and returns once all of it is in effect.
 func Load(ctx context.Context, cfg Config, say func(string)) (*Player, error) {
-	p := &Player{lives: map[string]string{}, shown: map[string]string{}}
+	p := &Player{lives: map[string]string{}, shown: map[string]string{}, connection: cfg.Admin.Connection, gateway: cfg.Gateway, token: cfg.Token}
 	var err error
 	if p.world, err = examples.Load(); err != nil {
 		return nil, err

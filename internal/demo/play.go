@@ -208,7 +208,8 @@ func (p *Player) data(ctx context.Context, rec *kgo.Record) (data any, schema *c
 	if err != nil {
 		return nil, nil, err
 	}
-	return data, schema, json.Unmarshal(text, &data)
+	err = json.Unmarshal(text, &data)
+	return data, schema, err
 }
 
 // paths lists those of data that hold a value, and those that hold null, sorted.

@@ -6,8 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	"civicbus/examples"
-
 	"github.com/jedib0t/go-pretty/v6/table"
 )
 
@@ -48,6 +46,21 @@ func Show(w io.Writer, t Told) {
 	}
 }
 
+// ShowAct prints one part of the story: who did and got what, by which way, and when.
+func ShowAct(w io.Writer, a Act) {
+	fmt.Fprintf(w, "\n%s\n", a.Title)
+	tw := table.NewWriter()
+	tw.SetStyle(table.StyleLight)
+	tw.AppendHeader(table.Row{"at", "who", "how", "what", "says", "got"})
+	for _, s := range a.Lines {
+		tw.AppendRow(table.Row{fmt.Sprintf("%.2fs", s.At.Seconds()), s.Who, s.How, s.What, strings.Trim(s.Says+"\n"+s.Note, "\n"), wrap(s.Fields, 3)})
+	}
+	fmt.Fprintln(w, tw.Render())
+	for _, f := range a.Faults {
+		fmt.Fprintln(w, "  NOT AS EXPECTED:", f)
+	}
+}
+
 // wrap joins paths, n a line.
 func wrap(paths []string, n int) string {
 	var b strings.Builder
@@ -62,29 +75,4 @@ func wrap(paths []string, n int) string {
 		b.WriteString(strings.TrimPrefix(p, "data."))
 	}
 	return b.String()
-}
-
-// Summary counts what was told.
-type Summary struct {
-	Totals examples.Totals
-	Faults int
-}
-
-// Add counts one step.
-func (s *Summary) Add(t Told) {
-	s.Totals.Events++
-	if t.Held != "" {
-		s.Totals.Held++
-	}
-	s.Totals.Records += len(t.Records)
-	for _, r := range t.Records {
-		for _, l := range r.Lines {
-			if l.Permit {
-				s.Totals.Permits++
-			} else {
-				s.Totals.Denials++
-			}
-		}
-	}
-	s.Faults += len(t.Faults)
 }

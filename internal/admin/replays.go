@@ -8,11 +8,9 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"civicbus/codecs"
 	"civicbus/internal/kafka"
-	"civicbus/internal/tables"
 	"civicbus/topology"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -80,32 +78,3 @@ func (c *Client) Kafka() *kadm.Client { return c.admin }
 
 // Connection is how the client reaches Kafka.
 func (c *Client) Connection() kafka.Connection { return c.cfg.Connection }
-
-// World holds every table that verdicts are made on, current until stop is called. It reads each subject's consents.
-func (c *Client) World(ctx context.Context) (w *tables.World, age time.Duration, stop func(), err error) {
-	settings, err := c.Settings(ctx)
-	if err != nil {
-		return nil, 0, nil, err
-	}
-	age = time.Duration(settings.LeaseAgeMillis) * time.Millisecond
-	if w, err = tables.NewWorld(c.cfg.Connection, c.registry, c.records, age, c.cfg.Logger); err != nil {
-		return nil, 0, nil, err
-	}
-	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		if err := w.Run(running); err != nil {
-			c.cfg.Logger.Error("tables are not kept current any more: nothing is decided", "error", err)
-		}
-	}()
-	stop = func() {
-		cancel()
-		<-ended
-	}
-	if err := w.Wait(ctx); err != nil {
-		stop()
-		return nil, 0, nil, fmt.Errorf("read the tables: %w", err)
-	}
-	return w, age, stop, nil
-}

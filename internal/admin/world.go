@@ -8,17 +8,14 @@ import (
 
 	"civicbus/codecs"
 	"civicbus/internal/admission"
-	"civicbus/internal/kafka"
 	"civicbus/internal/projections"
 	"civicbus/internal/tables"
 )
 
 // world is catalog, trust and subscriptions as they are now, held whole and kept current.
 type world struct {
+	*tables.Reference
 	c    *Client
-	ctx  context.Context
-	rows *tables.Rows
-	view *kafka.View
 	stop func()
 }
 
@@ -28,47 +25,56 @@ func (c *Client) hold(ctx context.Context) (*world, error) {
 	if err != nil {
 		return nil, err
 	}
-	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	w := &world{c: c, ctx: running}
-	w.rows = tables.NewRows(c.records, w.load, c.cfg.Logger)
-	age := time.Duration(settings.LeaseAgeMillis) * time.Millisecond
-	w.view, err = kafka.NewView(c.cfg.Connection, age, c.cfg.Logger, w.rows.Changed, tables.CatalogTable, tables.TrustTable, tables.SubscriptionTable)
-	if err != nil {
-		cancel()
+	w := &world{c: c}
+	if w.Reference, err = tables.NewReference(c.cfg.Connection, c.registry, c.records, ageOf(settings), c.cfg.Logger); err != nil {
 		return nil, err
 	}
+	w.stop, err = c.keep(ctx, w.Reference)
+	return w, err
+}
+
+// World holds every table that verdicts are made on, current until stop is called. It reads each subject's consents.
+func (c *Client) World(ctx context.Context) (w *tables.World, age time.Duration, stop func(), err error) {
+	settings, err := c.Settings(ctx)
+	if err != nil {
+		return nil, 0, nil, err
+	}
+	if w, err = tables.NewWorld(c.cfg.Connection, c.registry, c.records, ageOf(settings), c.cfg.Logger); err != nil {
+		return nil, 0, nil, err
+	}
+	stop, err = c.keep(ctx, w.Reference)
+	return w, ageOf(settings), stop, err
+}
+
+func ageOf(s *codecs.Settings) time.Duration {
+	return time.Duration(s.LeaseAgeMillis) * time.Millisecond
+}
+
+// keep runs tables until stop is called, and returns once they are confirmed current. After an error they do not run.
+func (c *Client) keep(ctx context.Context, of *tables.Reference) (stop func(), err error) {
+	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		if err := w.view.Run(running); err != nil {
-			c.cfg.Logger.Error("tables are not kept current any more: nothing is admitted", "error", err)
+		if err := of.Run(running); err != nil {
+			c.cfg.Logger.Error("tables are not kept current any more: nothing is decided on them", "error", err)
 		}
 	}()
-	w.stop = func() {
+	stop = func() {
 		cancel()
 		<-ended
 	}
-	if err := w.view.Wait(ctx); err != nil {
-		w.stop()
-		return nil, err
+	if err := of.Wait(ctx); err != nil {
+		stop()
+		return nil, fmt.Errorf("read the tables: %w", err)
 	}
-	return w, nil
-}
-
-// load makes the schema that a row was written with known.
-func (w *world) load(value []byte) error {
-	id, _, err := codecs.WireID(value)
-	if err != nil {
-		return err
-	}
-	_, err = w.c.registry.Load(w.ctx, id)
-	return err
+	return stop, nil
 }
 
 // prepare registers the projected schemas of an event type's deliveries; what the registry refuses becomes dead letters
 // later, and must not keep everyone else's events out.
 func (w *world) prepare(ctx context.Context, eventType string, schema *codecs.Schema) error {
-	for _, t := range w.rows.Snapshot().Targets(eventType, schema) {
+	for _, t := range w.Snapshot().Targets(eventType, schema) {
 		if _, _, err := projections.Register(ctx, w.c.registry, t); err != nil && !errors.Is(err, codecs.ErrIncompatible) {
 			return err
 		}
@@ -94,12 +100,12 @@ func (c *Client) NewPublisher(ctx context.Context) (*Publisher, error) {
 	}
 	w, err := c.hold(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("read the tables that admission needs: %w", err)
+		return nil, err
 	}
 	resolver := admission.NewResolver(c.registry, w.prepare)
-	p, err := admission.NewPublisher(admission.PublisherConfig{Options: opts, Resolver: resolver, Lease: w.view, Letters: c.records.DeadLetter,
+	p, err := admission.NewPublisher(admission.PublisherConfig{Options: opts, Resolver: resolver, Lease: w, Letters: c.records.DeadLetter,
 		Door:   &admission.Door{Keys: keys, Belongs: resolver.Belongs, RegistryURL: c.cfg.Registry.URL},
-		Tables: func() admission.Tables { return w.rows.Snapshot() }})
+		Tables: func() admission.Tables { return w.Snapshot() }})
 	if err != nil {
 		w.stop()
 		return nil, err

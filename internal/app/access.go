@@ -34,10 +34,10 @@ func (r accessRows) Fresh() (time.Time, bool) { return r.e.view.Fresh() }
 
 // Organisations is access.Rows.
 func (r accessRows) Organisations() []*codecs.Organisation {
-	return r.e.views.snapshot().Organisations()
+	return r.e.views.Snapshot().Organisations()
 }
 
 // Subscriptions is access.Rows.
 func (r accessRows) Subscriptions() []*codecs.Subscription {
-	return r.e.views.snapshot().Subscriptions()
+	return r.e.views.Snapshot().Subscriptions()
 }

@@ -11,6 +11,7 @@ import (
 	"civicbus/codecs"
 	"civicbus/internal/admission"
 	"civicbus/internal/kafka"
+	"civicbus/internal/tables"
 	"civicbus/internal/verdict"
 	"civicbus/topology"
 
@@ -23,7 +24,7 @@ import (
 type edges struct {
 	node    *Node
 	letters *letters
-	views   *views
+	views   *tables.Rows
 	view    *kafka.View
 	wake    chan struct{} // has room for one: a row changed
 	moved   chan struct{} // the same, for access
@@ -42,22 +43,22 @@ type activation struct {
 }
 
 func newEdges(n *Node) (*edges, error) {
-	e := &edges{node: n, letters: newLetters(n), views: newViews(n.records, n.schemas, n.log), wake: make(chan struct{}, 1), moved: make(chan struct{}, 1),
+	e := &edges{node: n, letters: newLetters(n), views: tables.NewRows(n.records, n.schemas.await, n.log), wake: make(chan struct{}, 1), moved: make(chan struct{}, 1),
 		known: map[string]bool{}, gone: map[string]bool{}, orgs: map[string]*codecs.Organisation{}, subs: map[string]*activation{}}
 	var err error
-	e.view, err = kafka.NewView(n.conn, n.cfg.LeaseAge, n.log, e.changed, catalogTable, trustTable, subscriptionTable)
+	e.view, err = kafka.NewView(n.conn, n.cfg.LeaseAge, n.log, e.changed, tables.CatalogTable, tables.TrustTable, tables.SubscriptionTable)
 	return e, err
 }
 
 func (e *edges) changed(table, key string, row []byte) {
-	e.views.changed(table, key, row)
+	e.views.Changed(table, key, row)
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	snap := e.views.snapshot()
+	snap := e.views.Snapshot()
 	switch table {
-	case trustTable:
+	case tables.TrustTable:
 		e.orgs[key] = snap.Organisation(key)
-	case subscriptionTable:
+	case tables.SubscriptionTable:
 		sub := snap.Subscription(key)
 		switch a := e.subs[key]; {
 		case sub == nil || sub.Status != verdict.StatusActivating:
@@ -120,7 +121,7 @@ func (e *edges) relay(ctx context.Context) error {
 	}
 	resolver := e.resolver()
 	relay, err := admission.NewRelay(admission.RelayConfig{Options: opts, Instance: n.cfg.Instance, Door: n.door(resolver.Belongs), Resolver: resolver,
-		Tables: func() admission.Tables { return e.views.snapshot() }, Inboxes: e.inboxes, Lease: e.view, LeaseAge: n.cfg.LeaseAge,
+		Tables: func() admission.Tables { return e.views.Snapshot() }, Inboxes: e.inboxes, Lease: e.view, LeaseAge: n.cfg.LeaseAge,
 		Letters: n.records.DeadLetter, Session: n.cfg.Session, Logger: n.log, Metrics: n.metrics.admission, Tracer: n.cfg.Tracer})
 	if err != nil {
 		return err
@@ -131,7 +132,7 @@ func (e *edges) relay(ctx context.Context) error {
 // resolver prepares what admission may not fetch: an event's schema is let in only when its projections are registered.
 func (e *edges) resolver() *admission.Resolver {
 	return admission.NewResolver(e.node.registry, func(ctx context.Context, eventType string, s *codecs.Schema) error {
-		return e.node.projections.ensure(ctx, e.views.snapshot(), eventType, s)
+		return e.node.projections.ensure(ctx, e.views.Snapshot(), eventType, s)
 	})
 }
 
@@ -146,7 +147,7 @@ func (n *Node) Publisher() (*admission.Publisher, error) {
 	}
 	resolver := n.edges.resolver()
 	return admission.NewPublisher(admission.PublisherConfig{Options: opts, Door: n.door(resolver.Belongs), Resolver: resolver,
-		Tables: func() admission.Tables { return n.edges.views.snapshot() }, Lease: n.edges.view, Letters: n.records.DeadLetter, Metrics: n.metrics.admission, Tracer: n.cfg.Tracer})
+		Tables: func() admission.Tables { return n.edges.views.Snapshot() }, Lease: n.edges.view, Letters: n.records.DeadLetter, Metrics: n.metrics.admission, Tracer: n.cfg.Tracer})
 }
 
 func (e *edges) inboxes() []string {

@@ -10,6 +10,7 @@ import (
 
 	"civicbus/codecs"
 	"civicbus/internal/kafka"
+	"civicbus/internal/tables"
 	"civicbus/processors/audit"
 	"civicbus/processors/catalog"
 	"civicbus/processors/command"
@@ -64,7 +65,7 @@ func (g *group) run(ctx context.Context) error {
 
 func (g *group) once(ctx context.Context) error {
 	n := g.node
-	v := newViews(n.records, n.schemas, g.log)
+	v := tables.NewRows(n.records, n.schemas.await, g.log)
 	callbacks, ready, err := g.callbacks(v) // a journey group is made there
 	if err != nil {
 		return err
@@ -79,7 +80,7 @@ func (g *group) once(ctx context.Context) error {
 		Pack:      map[string]kafka.Pack{topology.TableTopic(topology.Consent.Name): n.consents.Pack},
 		Committed: g.committed(), Logger: n.log, Metrics: n.metrics.engine}
 	if g.def.Name == topology.Delivery.Name {
-		cfg.Changed = n.webhooks.changed(v.changed)
+		cfg.Changed = n.webhooks.changed(v.Changed)
 	}
 	if n.cfg.HoldTable != nil {
 		cfg.HoldTable = func(topic string, p int32) bool { return n.cfg.HoldTable(g.def.Name, topic, p) }
@@ -128,10 +129,10 @@ func (g *group) committed() func([]*kgo.Record, time.Time) {
 }
 
 // callbacks makes the group's callbacks, and what a record must wait for before it is handed to them.
-func (g *group) callbacks(v *views) (topology.Callbacks, func(*kgo.Record) bool, error) {
+func (g *group) callbacks(v *tables.Rows) (topology.Callbacks, func(*kgo.Record) bool, error) {
 	n := g.node
-	commands := command.Env{Records: n.records, Now: n.cfg.Now, Partitions: n.cfg.Shape.Partitions, Snapshot: v.snapshot, Schema: n.schemas.latest, Follows: event.Follows}
-	events := event.Env{Records: n.records, Keys: n.keys, Now: n.cfg.Now, Partitions: n.cfg.Shape.Partitions, Snapshot: v.snapshot,
+	commands := command.Env{Records: n.records, Now: n.cfg.Now, Partitions: n.cfg.Shape.Partitions, Snapshot: v.Snapshot, Schema: n.schemas.latest, Follows: event.Follows}
+	events := event.Env{Records: n.records, Keys: n.keys, Now: n.cfg.Now, Partitions: n.cfg.Shape.Partitions, Snapshot: v.Snapshot,
 		Schema: n.registry.Cached, Emit: g.emit, Seen: n.metrics.decision}
 	wait := &waiting{node: n, views: v}
 	switch g.def.Name {
@@ -162,7 +163,7 @@ func (g *group) callbacks(v *views) (topology.Callbacks, func(*kgo.Record) bool,
 	case topology.Delivery.Name:
 		return n.webhooks.callbacks(events), wait.record, nil
 	case topology.Journey.Name:
-		j := journey.New(journey.Env{Env: events, Door: n.door(n.ownEvent), Count: n.metrics.journey})
+		j := journey.New(journey.Env{Env: events, Door: n.door(n.ownEvent), Count: n.metrics.journey, Consents: n.consents, Joined: g.joined})
 		g.elapsed = j.Elapsed
 		return j.Callbacks(), wait.record, nil
 	case topology.Replay.Name:
@@ -201,7 +202,7 @@ func (g *group) inputs(in []event.Input, ctx goka.Context, _ any) []event.Input 
 	return event.InputsOf(e.Run(string(ctx.Topic()), ctx.Partition(), ctx.Offset()), in)
 }
 
-// joined is router.Env.Joined.
+// joined is Joined of router.Env and journey.Env.
 func (g *group) joined(ctx goka.Context, table, key string) ([]byte, error) {
 	e := g.engine.Load()
 	if e == nil {
@@ -248,7 +249,7 @@ func (g *group) leave(ctx context.Context) error {
 // waiting says what a record must wait for before goka gets it: everything that its callback must have and may not fetch.
 type waiting struct {
 	node  *Node
-	views *views
+	views *tables.Rows
 }
 
 // record waits for the schema of the record's value.
@@ -274,7 +275,7 @@ func (w *waiting) subscription(r *kgo.Record) bool {
 	if err != nil {
 		return true
 	}
-	snap := w.views.snapshot()
+	snap := w.views.Snapshot()
 	types := cmd.Subscription.EventTypes
 	if len(types) > maxTypesLooked {
 		types = types[:maxTypesLooked]
@@ -310,7 +311,7 @@ func (w *waiting) event(r *kgo.Record) bool {
 			eventType = string(h.Value)
 		}
 	}
-	snap := w.views.snapshot()
+	snap := w.views.Snapshot()
 	if !w.node.projections.settled(snap, eventType, schema) {
 		return false
 	}

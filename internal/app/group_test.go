@@ -9,6 +9,7 @@ import (
 	"civicbus/codecs"
 	"civicbus/internal/delivery"
 	"civicbus/internal/kafka"
+	"civicbus/internal/tables"
 	"civicbus/processors/event/eventtest"
 	"civicbus/topology"
 
@@ -29,7 +30,7 @@ func TestEveryGroupHasItsProcessor(t *testing.T) {
 	n := nodeOf(t.Context(), w, 8)
 	n.webhooks = &webhooks{node: n, metrics: delivery.NewMetrics(prometheus.NewRegistry())}
 	for _, def := range topology.Groups {
-		callbacks, ready, err := newGroup(n, def).callbacks(newViews(w.Records, n.schemas, silent))
+		callbacks, ready, err := newGroup(n, def).callbacks(tables.NewRows(w.Records, n.schemas.await, silent))
 		if err != nil || ready == nil {
 			t.Fatalf("%s: %v", def.Name, err)
 		}
@@ -57,7 +58,7 @@ func TestCommandsKnowTheirPartition(t *testing.T) {
 		{topology.Subscription, "sub-1", encode(t, w.Records.SubscriptionCommand, &codecs.SubscriptionCommand{})},
 		{topology.Consent, w.Subject("a"), encode(t, w.Records.ConsentCommand, &codecs.ConsentCommand{})},
 	} {
-		callbacks, _, err := newGroup(n, of.group).callbacks(newViews(w.Records, n.schemas, silent))
+		callbacks, _, err := newGroup(n, of.group).callbacks(tables.NewRows(w.Records, n.schemas.await, silent))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -81,10 +82,10 @@ func TestWhatRecordsWaitFor(t *testing.T) {
 		ctx, cancel := until(t)
 		w := eventtest.New(t)
 		n := nodeOf(ctx, w, 8)
-		v := newViews(w.Records, n.schemas, silent)
-		v.changed(catalogTable, eventtest.Birth, encode(t, w.Records.EventType, w.Types[eventtest.Birth]))
-		v.changed(trustTable, eventtest.Kela, encode(t, w.Records.Organisation, w.Orgs[eventtest.Kela]))
-		v.changed(subscriptionTable, "sub-law", encode(t, w.Records.Subscription, w.Subs["sub-law"]))
+		v := tables.NewRows(w.Records, n.schemas.await, silent)
+		v.Changed(tables.CatalogTable, eventtest.Birth, encode(t, w.Records.EventType, w.Types[eventtest.Birth]))
+		v.Changed(tables.TrustTable, eventtest.Kela, encode(t, w.Records.Organisation, w.Orgs[eventtest.Kela]))
+		v.Changed(tables.SubscriptionTable, "sub-law", encode(t, w.Records.Subscription, w.Subs["sub-law"]))
 		wait := &waiting{node: n, views: v}
 		event := &kgo.Record{Value: w.Value(eventtest.Data()), Headers: []kgo.RecordHeader{{Key: codecs.HeaderType, Value: []byte(eventtest.Birth)}}}
 		catalog := func(registrySubject string) *kgo.Record {

@@ -2,6 +2,7 @@ package app
 
 import (
 	"civicbus/internal/kafka"
+	"civicbus/internal/tables"
 	"civicbus/processors/journey"
 	"civicbus/topology"
 
@@ -10,15 +11,15 @@ import (
 
 // timers is what a group that has timers adds to its engine and to its graph: whom it tells of changed rows, which keys are
 // due, and the edge that their callback is on. A group without any is told of the rows of its views alone.
-func (g *group) timers(v *views) (changed func(table, key string, row []byte), due func(int32, int) []string, edges []goka.Edge) {
+func (g *group) timers(v *tables.Rows) (changed func(table, key string, row []byte), due func(int32, int) []string, edges []goka.Edge) {
 	if g.elapsed == nil {
-		return v.changed, nil, nil
+		return v.Changed, nil, nil
 	}
 	n := g.node
 	t := journey.NewTimers(n.records.Journey, n.cfg.Now, n.cfg.Shape.Partitions)
 	own := topology.TableTopic(g.def.Name)
 	return func(table, key string, row []byte) {
-		v.changed(table, key, row) // it waits for the row's schema
+		v.Changed(table, key, row) // it waits for the row's schema
 		if table == own {
 			t.Changed(key, row)
 		}

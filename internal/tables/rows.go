@@ -20,7 +20,7 @@ var (
 // Rows makes snapshots of the rows of the catalog, trust and subscription tables, as they are read. Safe for concurrent use.
 type Rows struct {
 	records *codecs.Records
-	load    func(value []byte) error
+	await   func(value []byte)
 	log     *slog.Logger
 
 	mu      sync.Mutex
@@ -29,19 +29,22 @@ type Rows struct {
 	current *verdict.Snapshot
 }
 
-// NewRows begins with none. load makes the schema that a row was written with known, so that the row can be decoded; it may
-// wait for the registry, which holds the row's table back.
-func NewRows(records *codecs.Records, load func(value []byte) error, log *slog.Logger) *Rows {
-	return &Rows{records: records, load: load, log: log, pending: noChanges(), current: verdict.NewSnapshot()}
+// NewRows begins with none. await returns when the schema that a value was written with is loaded, or known not to be there.
+func NewRows(records *codecs.Records, await func(value []byte), log *slog.Logger) *Rows {
+	return &Rows{records: records, await: await, log: log, pending: noChanges(), current: verdict.NewSnapshot()}
 }
 
 func noChanges() verdict.Changes {
 	return verdict.Changes{EventTypes: map[string]*codecs.EventType{}, Organisations: map[string]*codecs.Organisation{}, Subscriptions: map[string]*codecs.Subscription{}}
 }
 
-// Changed is what a kafka.View or a group calls for each row; other tables' rows are not looked at. The row is in the next
-// snapshot when it returns, which is before the lease counts it as read. A nil row is gone.
+// Changed is what a kafka.View or a group calls for each row; nil: it is gone. It waits for the schema that the row was
+// written with, whichever table's it is, so that nobody meets a row that the network's help is needed for. The row is in the
+// next snapshot when it returns, which is before the lease counts it as read.
 func (r *Rows) Changed(table, key string, row []byte) {
+	if row != nil {
+		r.await(row)
+	}
 	switch table {
 	case CatalogTable:
 		v := read(r, table, r.records.EventType, row)
@@ -66,15 +69,12 @@ func read[T any](r *Rows, table string, record *codecs.Record[T], row []byte) *T
 	if row == nil {
 		return nil
 	}
-	err := r.load(row)
-	if err == nil {
-		var v T
-		if v, err = record.Decode(row); err == nil {
-			return &v
-		}
+	v, err := record.Decode(row)
+	if err != nil {
+		r.log.Error("table row cannot be decoded and counts as absent", "table", table, "error", err)
+		return nil
 	}
-	r.log.Error("table row cannot be decoded and counts as absent", "table", table, "error", err)
-	return nil
+	return &v
 }
 
 func (r *Rows) put(change func(*verdict.Changes)) {

@@ -13,78 +13,59 @@ import (
 	"civicbus/topology"
 )
 
-// World is Current and Source on a kafka.View. A process has one.
-type World struct {
-	*Rows
+var consentTable = topology.TableTopic(topology.Consent.Name)
+
+// Reference is Source on a kafka.View of the catalog, trust and subscription tables.
+type Reference struct {
 	view     *kafka.View
+	rows     *Rows
 	registry *codecs.Registry
-	records  *codecs.Records
 
 	mu  sync.Mutex
 	ctx context.Context // of Run, for the registry's sake
 }
 
-var consentTable = topology.TableTopic(topology.Consent.Name)
+// World is Current on a kafka.View: Reference and everybody's consents. A process has one.
+type World struct {
+	*Reference
+	records *codecs.Records
+}
+
+// NewReference makes the view; Run fills it. records are bound.
+func NewReference(conn kafka.Connection, registry *codecs.Registry, records *codecs.Records, age time.Duration, log *slog.Logger) (*Reference, error) {
+	return newReference(conn, registry, records, age, log, CatalogTable, TrustTable, SubscriptionTable)
+}
 
 // NewWorld makes the view; Run fills it. records are bound.
 func NewWorld(conn kafka.Connection, registry *codecs.Registry, records *codecs.Records, age time.Duration, log *slog.Logger) (*World, error) {
-	w := &World{registry: registry, records: records, ctx: context.Background()}
-	w.Rows = NewRows(records, w.load, log)
+	r, err := newReference(conn, registry, records, age, log, CatalogTable, TrustTable, SubscriptionTable, consentTable)
+	return &World{r, records}, err
+}
+
+func newReference(conn kafka.Connection, registry *codecs.Registry, records *codecs.Records, age time.Duration, log *slog.Logger, topics ...string) (*Reference, error) {
+	r := &Reference{registry: registry, ctx: context.Background()}
+	r.rows = NewRows(records, r.load, log)
 	var err error
-	w.view, err = kafka.NewView(conn, age, log, w.changed, CatalogTable, TrustTable, SubscriptionTable, consentTable)
-	return w, err
+	r.view, err = kafka.NewView(conn, age, log, r.rows.Changed, topics...)
+	return r, err
 }
 
 // Run keeps the tables current until the context ends. Call it once. An error says that nothing is decided any more.
-func (w *World) Run(ctx context.Context) error {
-	w.mu.Lock()
-	w.ctx = ctx
-	w.mu.Unlock()
-	return w.view.Run(ctx)
+func (r *Reference) Run(ctx context.Context) error {
+	r.mu.Lock()
+	r.ctx = ctx
+	r.mu.Unlock()
+	return r.view.Run(ctx)
 }
 
 // Wait returns once the tables are confirmed current.
-func (w *World) Wait(ctx context.Context) error { return w.view.Wait(ctx) }
+func (r *Reference) Wait(ctx context.Context) error { return r.view.Wait(ctx) }
 
 // Fresh is of Current.
-func (w *World) Fresh() (time.Time, bool) { return w.view.Fresh() }
+func (r *Reference) Fresh() (time.Time, bool) { return r.view.Fresh() }
 
-// changed is the view's.
-func (w *World) changed(table, key string, row []byte) {
-	if table == consentTable {
-		_ = w.load(row) // so that Consents can decode it; a row that it cannot decode denies everything
-		return
-	}
-	w.Changed(table, key, row)
-}
-
-const (
-	loadFor   = 10 * time.Second // how long a schema that the registry does not know is waited for
-	loadAgain = 100 * time.Millisecond
-)
-
-// load makes the schema that a row was written with known. While the registry is out of reach the table falls behind, and
-// nothing is decided.
-func (w *World) load(value []byte) error {
-	id, _, err := codecs.WireID(value)
-	if value == nil || err != nil {
-		return err
-	}
-	w.mu.Lock()
-	ctx := w.ctx
-	w.mu.Unlock()
-	for begun := time.Now(); ; {
-		_, err := w.registry.Load(ctx, id)
-		if err == nil || ctx.Err() != nil || errors.Is(err, codecs.ErrUnknownSchema) && time.Since(begun) > loadFor {
-			return err
-		}
-		select {
-		case <-time.After(loadAgain):
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-}
+// Snapshot is of Current.
+func (r *Reference) Snapshot() *verdict.Snapshot { return r.rows.Snapshot() }
 
 // Consents is of Current.
 func (w *World) Consents(subject string) *codecs.Consents {
@@ -93,8 +74,35 @@ func (w *World) Consents(subject string) *codecs.Consents {
 		return nil
 	}
 	row, err := w.records.Consents.Decode(b)
-	if err != nil {
+	if err != nil { // of a schema that the registry does not know, too
 		return verdict.Unreadable()
 	}
 	return &row
+}
+
+const (
+	loadFor   = 10 * time.Second // how long a schema that the registry does not know is waited for
+	loadAgain = 100 * time.Millisecond
+)
+
+// load is Rows' await: while the registry is out of reach the row's table falls behind, and nothing is decided.
+func (r *Reference) load(value []byte) {
+	id, _, err := codecs.WireID(value)
+	if err != nil {
+		return
+	}
+	r.mu.Lock()
+	ctx := r.ctx
+	r.mu.Unlock()
+	for begun := time.Now(); ; {
+		_, err := r.registry.Load(ctx, id)
+		if err == nil || ctx.Err() != nil || errors.Is(err, codecs.ErrUnknownSchema) && time.Since(begun) > loadFor {
+			return
+		}
+		select {
+		case <-time.After(loadAgain):
+		case <-ctx.Done():
+			return
+		}
+	}
 }

@@ -25,6 +25,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 )
 
 // bus is a cluster with civicbus on it, and what a test does with it.
@@ -43,6 +44,7 @@ type bus struct {
 	letters   *tape[codecs.DeadLetter]
 	tables    *tableTape
 	log       *logBuffer
+	spans     *tracetest.InMemoryExporter // nil: nothing is traced
 
 	mu    sync.Mutex
 	nodes map[string]*node

@@ -106,6 +106,9 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 	if pseudonym.HoldsHetu(q.URL.String()) || pseudonym.HoldsHetu(fmt.Sprint(q.Header)) {
 		r.b.root.Errorf("%s: a national id stands in the address or the headers", subscription)
 	}
+	if strings.Contains(strings.ToLower(fmt.Sprint(q.Header, string(body))), "trace") {
+		r.b.root.Errorf("%s: it is told of a trace", subscription)
+	}
 	if err := r.verified(q, body, subscription); err != nil {
 		r.b.root.Errorf("%s: %v", subscription, err)
 		w.WriteHeader(http.StatusUnauthorized)

@@ -15,8 +15,8 @@ import (
 	"civicbus/internal/refdata"
 )
 
-// The world of journeys: five services that a birth goes to, three about the mother and two about the child, a mother's wallet,
-// and a register of companies. Everything in it is data.
+// The world of journeys: five services that a birth goes to, three about the mother and two about the child, a mother's wallet
+// and one that is not hers, and a register of companies. Everything in it is data.
 const (
 	bornType    = "test.born"
 	foundedType = "test.founded"
@@ -24,6 +24,7 @@ const (
 	hospital    = "hospital.test"
 	companies   = "companies.test"
 	wallet      = "wallet.test"
+	rival       = "rival.test" // another wallet
 	taxes       = "taxes.test"
 	persons     = "persons.test"
 	benefits    = "benefits.test"
@@ -93,15 +94,17 @@ func (b *bus) journeyWorld() {
 		}
 		w.Organisations = append(w.Organisations, o)
 	}
-	purse := org(wallet, journeys.ConfirmType)
-	purse.Commands = purse.Publishes
-	entitle(&purse, "consent", "wallet", journeys.UpdatedType)
-	subscribe("wallet", wallet, "", "consent", "wallet", []string{journeys.Scope}, journeys.UpdatedType)
+	for _, id := range []string{wallet, rival} {
+		purse := org(id, journeys.ConfirmType)
+		purse.Commands = purse.Publishes
+		entitle(&purse, "consent", "wallet", journeys.UpdatedType)
+		subscribe(strings.TrimSuffix(id, ".test"), id, "", "consent", "wallet", []string{journeys.Scope}, journeys.UpdatedType)
+		w.Organisations = append(w.Organisations, purse)
+	}
 	office := &w.Organisations[1]
 	entitle(office, law, "work", answerType)
 	answer.Rules = append(answer.Rules, rule(companies, "company", "data.outcome", "data.reference"))
 	subscribe("answer-companies", companies, "company", law, "work", nil, answerType)
-	w.Organisations = append(w.Organisations, purse)
 	w.EventTypes = append(own, born, founded, answer)
 	b.load(w)
 }
@@ -184,10 +187,13 @@ func TestJourney(t *testing.T) {
 	b := start(t, func(cfg *app.Config) { cfg.Now = clock.now })
 	b.journeyWorld()
 	mother, child, other := person(1), person(2), person(3)
-	for _, who := range []string{mother, other} {
+	lets := func(who, grant string) {
+		b.t.Helper()
 		b.inEffect(b.consents(refdata.Consent{Subject: refdata.Subject{Scheme: "fi-hetu", ID: who}, Command: codecs.ConsentCommand{Kind: "grant",
-			Grant: codecs.Grant{ID: "w", Recipient: wallet, Purpose: "wallet", Scopes: []string{journeys.Scope}, Notice: "https://wallet.test", Language: "fi", Method: "wallet"}}})...)
+			Grant: codecs.Grant{ID: grant, Recipient: wallet, Purpose: "wallet", Scopes: []string{journeys.Scope}, Notice: "https://wallet.test", Language: "fi", Method: "wallet"}}})...)
 	}
+	lets(mother, "w")
+	lets(other, "w")
 	life := b.keys.LifeEvent("https://"+hospital, "b1")
 
 	b.sub("five services answer, one of them asks, over a restart", func() {
@@ -226,6 +232,28 @@ func TestJourney(t *testing.T) {
 		if a.Status != admission.Refused || a.Faults[0].Reason != admission.UnknownCorrelation {
 			b.t.Errorf("%s %v", a.Status, a.Faults)
 		}
+	})
+
+	b.sub("a wallet that she does not let know of her services cannot confirm for her", func() {
+		denied := func(who, reason string) {
+			b.t.Helper()
+			id := "confirm-" + reason
+			b.accept(who, b.happened(who, journeys.ConfirmType, id, map[string]any{"service": benefits}, "subject", b.sealed(who, mother),
+				"correlationid", b.keys.For(who).SealID(life), "recipient", journeys.Organisation))
+			own := b.keys.LifeEvent("https://"+who, id)
+			b.eventually("the verdict on "+id, func() bool {
+				d, ok := b.decisions.find(func(_ string, d *codecs.Decision) bool { return d.Kind == "journey" && d.LifeEventID == own })
+				return ok && d.Correlation == life && verdictOf(d, strings.TrimSuffix(who, ".test")) == "deny "+reason
+			})
+		}
+		denied(rival, "no_grant")
+		b.inEffect(b.consent(b.subjectOf(mother), codecs.ConsentCommand{Kind: "withdraw", Grant: codecs.Grant{ID: "w"}}))
+		denied(wallet, "grant_withdrawn")
+		b.caughtUp()
+		if n := b.count(benefits, journeys.ConfirmedType); n != 0 {
+			b.t.Errorf("LEAK: the service was told %d times", n)
+		}
+		lets(mother, "w2")
 	})
 
 	b.sub("she confirms, the service is told once, and its answer closes the journey", func() {

@@ -71,8 +71,8 @@ var (
 	Replay = Group{Name: "replay", About: "which deliveries are to be sent again, and who approved it",
 		In: []Stream{ReplayCommands}, Lookup: []string{"subscription"}, Out: []Stream{CommandResults, DeadLetters}, Table: "replay", TableKey: ByReplay}
 	Journey = Group{Name: "journey", About: "who has reported what came of a life event; tells its subjects, takes their confirmations",
-		In: []Stream{Decisions, Services, Notifications, Orders, ConsentCommands}, Loop: JourneyInputs, Lookup: []string{"trust", "catalog"},
-		Out: []Stream{Admitted, DeadLetters}, Table: "journey", TableKey: ByLifeEvent}
+		In: []Stream{Decisions, Services, Notifications, Orders, ConsentCommands}, Loop: JourneyInputs, Join: []string{"consent"}, Lookup: []string{"subscription", "trust", "catalog"},
+		Out: []Stream{Admitted, Decisions, DeadLetters}, Table: "journey", TableKey: ByLifeEvent}
 )
 
 // Groups lists every group, in the order in which an event meets them.

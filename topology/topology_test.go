@@ -66,10 +66,10 @@ func TestValidateFindsWhatIsBroken(t *testing.T) {
 			g[usage].Loop = stream("usages", BySubscription)
 			return g, e, EventStreams
 		}, "group usage: its loop is usage-loop"},
-		{"loop beside a join", func(g []Group, e []Edge) ([]Group, []Edge, []Stream) {
-			g[usage].Join = []string{"consent"}
+		{"join by the key of a loop", func(g []Group, e []Edge) ([]Group, []Edge, []Stream) {
+			g[usage].Join = []string{"subscription"}
 			return g, e, EventStreams
-		}, "group usage: it joins by the keys of its inputs"},
+		}, "group usage: it joins subscription-table, which is keyed by subscription, and its inputs by subject"},
 		{"table without a key", func(g []Group, e []Edge) ([]Group, []Edge, []Stream) {
 			g[0].TableKey = ""
 			return g, e, EventStreams

@@ -117,16 +117,16 @@ func (c *check) keys(who string, g Group) {
 	if (g.Table == "") != (g.TableKey == "") {
 		c.fault("%s: a table has a record and a key, or the group has none", who)
 	}
-	if g.Loop.Name != "" { // rows are met through the loop alone
+	stateful := g.Table != "" || len(g.Join) > 0
+	if g.Loop.Name != "" { // its own rows are met through the loop alone, joined ones through its inputs
 		if g.Loop.Name != g.Name+"-loop" || g.Loop.Key != g.TableKey {
 			c.fault("%s: its loop is %s-loop, as goka names it, and has the table's key", who, g.Name)
 		}
-		if len(g.Join) > 0 {
-			c.fault("%s: it joins by the keys of its inputs and keeps rows by those of its loop", who)
+		if len(g.Join) == 0 {
+			return
 		}
-		return
+		key = ""
 	}
-	stateful := g.Table != "" || len(g.Join) > 0
 	for _, s := range g.In {
 		switch {
 		case stateful && s.Key == AnyKey:

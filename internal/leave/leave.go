@@ -180,8 +180,7 @@ func (x *Exit) Decide(snap *verdict.Snapshot, sub *codecs.Subscription, l *Deliv
 	if thin {
 		v = v.Bare()
 	}
-	item := codecs.VerdictItem{Subscription: v.Sub.ID, SubscriptionVersion: v.Sub.Version, Subscriber: v.Sub.Subscriber, TrustVersion: v.TrustVersion,
-		Permit: v.Permit, Reason: v.Reason, Basis: v.Basis, Purpose: v.Sub.Purpose, Reference: v.Reference, ReferenceVersion: v.ReferenceVersion}
+	item := v.Item()
 	if v.Permit {
 		item.DeliveryID, _ = Header(r, codecs.HeaderID)
 		item.FieldSet = v.FieldSet

@@ -40,6 +40,12 @@ type Verdict struct {
 	set *fieldSet
 }
 
+// Item is the verdict as a decision holds it, but for what is delivered: the delivery's id and its field set.
+func (v *Verdict) Item() codecs.VerdictItem {
+	return codecs.VerdictItem{Subscription: v.Sub.ID, SubscriptionVersion: v.Sub.Version, Subscriber: v.Sub.Subscriber, TrustVersion: v.TrustVersion,
+		Permit: v.Permit, Reason: v.Reason, Basis: v.Basis, Purpose: v.Sub.Purpose, Reference: v.Reference, ReferenceVersion: v.ReferenceVersion}
+}
+
 // Target is one projected schema that must be registered before deliveries to a subscriber can be written.
 type Target struct {
 	Subscriber string

@@ -33,6 +33,7 @@ const (
 	CountNotified  = "notified"  // a subject was told
 	CountClosed    = "closed"    // a subject was told that nothing is waited for any more
 	CountConfirmed = "confirmed" // a confirmation went to its service
+	CountDenied    = "denied"    // a confirmation came from an organisation that may not be told of its subject's services
 	CountRefused   = "refused"   // admission did not let an event of the group's own in
 	CountMissed    = "missed"    // a row had no room
 	CountExpired   = "expired"   // a row's time was over
@@ -43,6 +44,11 @@ type Env struct {
 	event.Env
 	Door  *admission.Door   // by which its own events are let in; its Belongs knows their schemas
 	Count func(what string) // nil: not counted
+	// Consents reads the joined rows, which the engine keeps as it packs them; nil: one of its own.
+	Consents *verdict.PackedConsents
+	// Joined is the row of a joined table for a key of the partition that the callback was called for; an error says that it is
+	// not known (any more). nil: goka's Join.
+	Joined func(ctx goka.Context, table, key string) ([]byte, error)
 }
 
 // Group handles the inputs, the loop and the timers of the group. Its callbacks are safe for concurrent use.
@@ -52,6 +58,15 @@ type Group struct{ env Env }
 func New(env Env) *Group {
 	if env.Count == nil {
 		env.Count = func(string) {}
+	}
+	if env.Consents == nil {
+		env.Consents = verdict.NewPackedConsents(env.Records.Consents)
+	}
+	if env.Joined == nil {
+		env.Joined = func(ctx goka.Context, table, _ string) ([]byte, error) {
+			row, _ := ctx.Join(goka.Table(table)).([]byte)
+			return row, nil
+		}
 	}
 	return &Group{env}
 }
@@ -145,7 +160,9 @@ func (g *Group) answered(ctx goka.Context, msg any) {
 		if e.Recipient != journeys.Organisation {
 			return
 		}
-		in.Kind, in.Service = journeys.Confirmed, told(r, "data.service")
+		if in.Kind, in.Service = journeys.Confirmed, told(r, "data.service"); in.Service == "" || !g.permitted(ctx, r, cause) {
+			return
+		}
 	case r.Type.Outcome.Path != "":
 		in.Records = int32(max(e.Subjects, 1))
 		in.Kind, in.Service, in.State = journeys.Reported, e.Organisation, verdict.OutcomeOf(&r.Type.Outcome, told(r, r.Type.Outcome.Path))

@@ -9,6 +9,7 @@ import (
 	"civicbus/codecs"
 	"civicbus/internal/admission"
 	"civicbus/internal/journeys"
+	"civicbus/internal/verdict"
 	"civicbus/processors/event/eventtest"
 	"civicbus/topology"
 
@@ -38,7 +39,13 @@ func newBench(t *testing.T) *bench {
 	own := journeys.OwnOrganisation("urn:civicbus")
 	w.Orgs[own.ID] = &own
 	w.Orgs[eventtest.Kela].Publishes, w.Orgs[eventtest.Vero].Publishes = []string{outcomeType}, []string{outcomeType}
-	w.Orgs["wallet"] = eventtest.Organisation("wallet")
+	for _, id := range []string{"wallet", "other"} { // both may be told, by those who let them
+		purse := eventtest.Organisation(id)
+		purse.Receives = append(purse.Receives, codecs.Entitlement{EventType: journeys.UpdatedType, Purposes: []string{"benefit"}, Bases: []string{verdict.BasisConsent}})
+		sub := eventtest.Subscription("sub-"+id, id, verdict.BasisConsent)
+		sub.EventTypes, sub.Scopes = []string{journeys.UpdatedType}, []string{journeys.Scope}
+		w.Orgs[id], w.Subs[sub.ID] = purse, sub
+	}
 	w.Changed()
 	b := &bench{life: w.Keys.LifeEvent(eventtest.Source, "birth-1")}
 	b.group = New(Env{Env: w.Env(), Count: func(what string) { b.counted = append(b.counted, what) },
@@ -74,21 +81,33 @@ func (b *bench) answer(organisation, subject, outcome string, more goka.Headers)
 		Merged(goka.Headers{codecs.HeaderOrganisation: []byte(organisation), codecs.HeaderCorrelation: []byte(b.life)}).Merged(more))
 }
 
-// confirm sends a wallet's confirmation to civicbus.
-func (b *bench) confirm(service, subject string) {
+// lets puts the subject's consent to a wallet, or what has become of it.
+func (b *bench) lets(subject, state string) {
 	b.T.Helper()
-	b.command(service, subject, journeys.Organisation)
+	g := eventtest.Grant("g1", "wallet", journeys.Scope)
+	g.State = state
+	row, err := b.Records.Consents.Encode(&codecs.Consents{Version: 4, Grants: []codecs.Grant{g}})
+	if err != nil {
+		b.T.Fatal(err)
+	}
+	b.Put(topology.Consent.Name, subject, row)
 }
 
-// command sends one to anybody.
-func (b *bench) command(service, subject, recipient string) {
+// confirm sends the subject's own confirmation to civicbus, as the gateway does.
+func (b *bench) confirm(service, subject string) {
+	b.T.Helper()
+	b.command(journeys.Organisation, service, subject, journeys.Organisation)
+}
+
+// command sends an organisation's confirmation to anybody.
+func (b *bench) command(organisation, service, subject, recipient string) {
 	b.T.Helper()
 	v, err := b.Records.JourneyConfirm.Encode(&codecs.JourneyConfirm{Service: service})
 	if err != nil {
 		b.T.Fatal(err)
 	}
 	b.Send(topology.Orders.Name, subject, v, b.Headers(journeys.ConfirmType, "confirm", subject, "subject").
-		Merged(goka.Headers{codecs.HeaderCorrelation: []byte(b.life), codecs.HeaderRecipient: []byte(recipient)}))
+		Merged(goka.Headers{codecs.HeaderOrganisation: []byte(organisation), codecs.HeaderCorrelation: []byte(b.life), codecs.HeaderRecipient: []byte(recipient)}))
 }
 
 func (b *bench) row(key string) (row codecs.Journey) {
@@ -131,7 +150,7 @@ func TestFromDecisionsToConfirmation(t *testing.T) {
 
 	b.confirm(eventtest.Kela, child)
 	b.confirm(eventtest.Vero, mother)
-	b.command(eventtest.Kela, mother, eventtest.Kela)
+	b.command(journeys.Organisation, eventtest.Kela, mother, eventtest.Kela)
 	b.Quiet()
 	b.confirm(eventtest.Kela, mother)
 	b.confirm(eventtest.Kela, mother)
@@ -152,6 +171,71 @@ func TestFromDecisionsToConfirmation(t *testing.T) {
 	if row := b.row(mother); len(row.Mine) != 1 || row.Mine[0].LifeEvent != b.life {
 		t.Errorf("her own row %+v", row)
 	}
+}
+
+// A wallet confirms for those who let it know of their services now, and for nobody else; each time is on record.
+func TestWhoMayConfirm(t *testing.T) {
+	b := newBench(t)
+	subject := b.Subject("mother")
+	b.decide(subject, 1, nil, eventtest.Kela)
+	b.answer(eventtest.Kela, subject, "needs", nil)
+	b.Take(topology.Admitted.Name)
+	denied := func(who, sub, reason string, consents int64) {
+		t.Helper()
+		b.command(who, eventtest.Kela, subject, journeys.Organisation)
+		d, key := b.Decision()
+		if len(d.Verdicts) != 1 || d.Kind != "journey" || key != subject || d.EventType != journeys.ConfirmType || d.Correlation != b.life || d.ConsentVersion != consents {
+			t.Fatalf("decision %+v under %s", d, key)
+		}
+		if v := d.Verdicts[0]; v.Permit || v.Subscriber != who || v.Subscription != sub || v.Reason != reason || v.DeliveryID != "" {
+			t.Errorf("verdict %+v, want %s", v, reason)
+		}
+		b.Quiet()
+	}
+	denied("wallet", "sub-wallet", "no_grant", 0)
+	b.lets(subject, verdict.GrantWithdrawn)
+	denied("wallet", "sub-wallet", "grant_withdrawn", 4)
+	b.lets(subject, verdict.GrantGiven)
+	denied("other", "sub-other", "no_grant", 4)
+	denied(eventtest.Vero, "", "subscription_not_active", 4)
+	for name, change := range map[string]func(){
+		"subscription_not_active": func() { b.Subs["sub-wallet"].Status = "paused" },
+		"subscriber_not_trusted":  func() { b.Orgs["wallet"].Status = "suspended" },
+	} {
+		sub, org := *b.Subs["sub-wallet"], *b.Orgs["wallet"]
+		change()
+		b.Changed()
+		denied("wallet", "sub-wallet", name, 4)
+		b.Subs["sub-wallet"], b.Orgs["wallet"] = &sub, &org
+		b.Changed()
+	}
+	b.Put(topology.Consent.Name, subject, []byte("no row"))
+	denied("wallet", "sub-wallet", "consents_unreadable", -1)
+	if row := b.row(b.life); row.Items[0].ConfirmedAt != 0 {
+		t.Fatalf("row %+v", row)
+	}
+
+	b.lets(subject, verdict.GrantGiven)
+	b.command("wallet", eventtest.Kela, subject, journeys.Organisation)
+	if d, _ := b.Decision(); len(d.Verdicts) != 1 || !d.Verdicts[0].Permit || d.Verdicts[0].Reference != "g1" {
+		t.Errorf("decision %+v", d)
+	}
+	if h := eventtest.HeadersOf(t, b.One(topology.Admitted.Name)); h[codecs.HeaderType] != journeys.ConfirmedType || h[codecs.HeaderRecipient] != eventtest.Kela {
+		t.Errorf("headers %v", h)
+	}
+	if row := b.row(b.life); row.Items[0].ConfirmedAt == 0 {
+		t.Errorf("row %+v", row)
+	}
+	b.Quiet()
+
+	b.answer(eventtest.Kela, subject, "needs", goka.Headers{codecs.HeaderID: []byte("again")})
+	b.lets(subject, verdict.GrantWithdrawn)
+	b.Take(topology.Admitted.Name)
+	b.confirm(eventtest.Kela, subject) // she herself
+	if h := eventtest.HeadersOf(t, b.One(topology.Admitted.Name)); h[codecs.HeaderType] != journeys.ConfirmedType {
+		t.Errorf("headers %v", h)
+	}
+	b.Quiet()
 }
 
 func TestWhatTellsNothing(t *testing.T) {

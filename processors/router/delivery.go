@@ -33,8 +33,7 @@ func (w *work) carryOut(lifeEvent string) ([]codecs.VerdictItem, error) {
 	of := w.deliveries(e, lifeEvent)
 	for i := range w.verdicts {
 		v := &w.verdicts[i]
-		item := codecs.VerdictItem{Subscription: v.Sub.ID, SubscriptionVersion: v.Sub.Version, Subscriber: v.Sub.Subscriber, TrustVersion: v.TrustVersion,
-			Permit: v.Permit, Reason: v.Reason, Basis: v.Basis, Purpose: v.Sub.Purpose, Reference: v.Reference, ReferenceVersion: v.ReferenceVersion}
+		item := v.Item()
 		var a attempt
 		if v.Permit {
 			item.FieldSet = v.FieldSet

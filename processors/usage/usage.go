@@ -38,8 +38,8 @@ func (g *Group) Callbacks() topology.Callbacks {
 }
 
 // again are the kinds of decisions on what was delivered before. A delivery was counted when the router made it; how often it
-// is then read, over HTTP or by a Kafka client, or sent again by a replay, does not count.
-var again = []string{"gateway", "replay"}
+// is then read, over HTTP or by a Kafka client, or sent again by a replay, does not count; nor whether a wallet may confirm.
+var again = []string{"gateway", "replay", "journey"}
 
 // webhooks is the kind of the decisions at attempts. A permit was counted when the router gave it; what was delivered by then and
 // is denied now counts as both.

@@ -19,7 +19,7 @@ import (
 // Entry is one thing that happened about the caller.
 type Entry struct {
 	At        string   `json:"at" format:"date-time"`
-	What      string   `json:"what" doc:"delivery: something was delivered, or denied. access: a delivery was read over HTTP, or its reading denied. change: of the caller's consents. event: an event that led to no verdict."`
+	What      string   `json:"what" doc:"delivery: something was delivered, or denied. access: a delivery was read over HTTP, or its reading denied. confirmation: an organisation confirmed to a service for the caller, or was denied. change: of the caller's consents. event: an event that led to no verdict."`
 	EventType string   `json:"eventType,omitempty"`
 	Title     string   `json:"title,omitempty" doc:"Of the event type."`
 	Source    string   `json:"source,omitempty" doc:"Who published the event."`
@@ -185,6 +185,8 @@ func (t *teller) tell(ctx context.Context, e *codecs.AuditEntry) (lines []Entry)
 	switch e.Kind {
 	case "gateway":
 		line.What = "access"
+	case "journey":
+		line.What = "confirmation"
 	case "command":
 		line.What, line.Change, line.Reason = "change", e.CommandKind, e.Reason
 	}

@@ -14,7 +14,7 @@ import (
 // Seen is one thing that one party of the story did or saw.
 type Seen struct {
 	examples.Line
-	At time.Duration // since the demo's story began
+	At time.Duration // since the story began
 
 	id, correlation string // of a delivery
 }
@@ -30,8 +30,11 @@ type inbox struct {
 
 func newInbox() *inbox { return &inbox{began: time.Now(), changed: make(chan struct{})} }
 
+// add takes something in, as seen now unless it says when.
 func (b *inbox) add(s Seen) {
-	s.At = time.Since(b.began)
+	if s.At == 0 {
+		s.At = time.Since(b.began)
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.all = append(b.all, s)

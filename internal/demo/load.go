@@ -8,16 +8,12 @@ import (
 	"fmt"
 	"time"
 
-	"civicbus/codecs"
 	"civicbus/examples"
 	"civicbus/internal/admin"
 	"civicbus/internal/kafka"
 	"civicbus/internal/pseudonym"
 	"civicbus/internal/refdata"
 	"civicbus/internal/verdict"
-	"civicbus/topology"
-
-	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 // Config says where to play.
@@ -194,61 +190,7 @@ func poll(ctx context.Context, ask func() (bool, error)) error {
 		select {
 		case <-time.After(20 * time.Millisecond):
 		case <-ctx.Done():
-			return ctx.Err()
+			return context.Cause(ctx)
 		}
 	}
-}
-
-// watch reads decisions and deliveries as they are committed.
-type watch struct {
-	client    *kgo.Client
-	records   *codecs.Records
-	decisions map[decisionKey]*codecs.Decision
-	delivered map[string]*kgo.Record
-}
-
-type decisionKey struct{ life, subject, role string }
-
-func newWatch(ctx context.Context, c kafka.Connection, records *codecs.Records, w *examples.World) (*watch, error) {
-	topics := []string{topology.Decisions.Name}
-	for _, o := range w.Organisations {
-		if len(o.Receives) > 0 {
-			topics = append(topics, topology.SubscriberTopicName(o.ID))
-		}
-	}
-	cl, err := c.Client(kgo.ConsumeTopics(topics...), kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchMaxWait(100*time.Millisecond))
-	return &watch{client: cl, records: records, decisions: map[decisionKey]*codecs.Decision{}, delivered: map[string]*kgo.Record{}}, err
-}
-
-func (w *watch) close() { w.client.Close() }
-
-// next takes in what has been committed since, waiting for something.
-func (w *watch) next(ctx context.Context) error {
-	fetches := w.client.PollFetches(ctx)
-	if err := fetches.Err0(); err != nil {
-		return err
-	}
-	for _, r := range fetches.Records() {
-		if r.Topic != topology.Decisions.Name {
-			w.delivered[headerOf(r, codecs.HeaderID)] = r
-			continue
-		}
-		d, err := w.records.Decision.Decode(r.Value)
-		if err != nil {
-			return err
-		}
-		if d.Kind == topology.Router.Name {
-			w.decisions[decisionKey{d.LifeEventID, string(r.Key), d.Role}] = &d
-		}
-	}
-	return nil
-}
-
-func headerOf(r *kgo.Record, name string) string {
-	for _, h := range r.Headers {
-		if h.Key == name {
-			return string(h.Value)
-		}
-	}
-	return ""
 }

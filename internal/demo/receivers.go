@@ -32,6 +32,9 @@ type receivers struct {
 	attempts map[string]int                       // by webhook-id
 }
 
+// down is the note on an attempt that nobody answered.
+const down = "the server is down"
+
 func newReceivers(ctx context.Context, in *inbox, whose map[string]string) (*receivers, error) {
 	r := &receivers{in: in, whose: whose, hooks: map[string]*standardwebhooks.Webhook{}, attempts: map[string]int{}}
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
@@ -40,6 +43,7 @@ func newReceivers(ctx context.Context, in *inbox, whose map[string]string) (*rec
 	}
 	r.base = "http://" + l.Addr().String()
 	r.server = &http.Server{Handler: r, ReadHeaderTimeout: 10 * time.Second}
+	r.server.SetKeepAlivesEnabled(false)  // a connection that breaks is then a new one, which is no reason to ask at once again
 	go func() { _ = r.server.Serve(l) }() // until it is closed
 	return r, nil
 }
@@ -72,13 +76,13 @@ func (r *receivers) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 	}
 	id := q.Header.Get("webhook-id")
 	r.mu.Lock()
-	hook, down := r.hooks[subscription], r.down == subscription
+	hook, fails := r.hooks[subscription], r.down == subscription
 	r.attempts[id]++
 	attempt := r.attempts[id]
 	r.mu.Unlock()
 	line := examples.Line{Who: r.whose[subscription], How: "webhook", Subscription: subscription, What: "an attempt"}
-	if down {
-		line.Note = "the server is down"
+	if fails {
+		line.Note = down
 		r.in.add(Seen{Line: line})
 		panic(http.ErrAbortHandler) // breaks the connection
 	}

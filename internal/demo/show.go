@@ -1,6 +1,7 @@
 package demo
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"slices"
@@ -52,8 +53,15 @@ func ShowAct(w io.Writer, a Act) {
 	tw := table.NewWriter()
 	tw.SetStyle(table.StyleLight)
 	tw.AppendHeader(table.Row{"at", "who", "how", "what", "says", "got"})
-	for _, s := range a.Lines {
-		tw.AppendRow(table.Row{fmt.Sprintf("%.2fs", s.At.Seconds()), s.Who, s.How, s.What, strings.Trim(s.Says+"\n"+s.Note, "\n"), wrap(s.Fields, 3)})
+	shown := map[string]bool{}
+	for _, s := range slices.SortedStableFunc(slices.Values(a.Lines), func(a, b Seen) int { return cmp.Compare(a.At, b.At) }) {
+		fields := wrap(s.Fields, 3)
+		key := s.Subscription + "\n" + fields
+		if shown[key] && fields != "" {
+			fields = "the same fields"
+		}
+		shown[key] = true
+		tw.AppendRow(table.Row{fmt.Sprintf("%.2fs", s.At.Seconds()), s.Who, s.How, s.What, strings.Trim(s.Says+"\n"+s.Note, "\n"), fields})
 	}
 	fmt.Fprintln(w, tw.Render())
 	for _, f := range a.Faults {

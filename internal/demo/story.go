@@ -8,10 +8,12 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"time"
 
 	"civicbus/codecs"
 	"civicbus/examples"
 	"civicbus/internal/admin"
+	"civicbus/topology"
 )
 
 // Act is one part of the story, as it was seen.
@@ -37,6 +39,8 @@ var acts = map[string]func(*story, context.Context) error{
 	"birth":        (*story).birth,
 	"outcomes":     (*story).outcomes,
 	"confirmation": (*story).confirmation,
+	"outage":       (*story).outage,
+	"replay":       (*story).replay,
 }
 
 // Story tells the story over real connections and hands each act on. The error is of the cluster, or says for what was waited in
@@ -69,13 +73,18 @@ func (p *Player) Story(ctx context.Context, want *examples.Story, tell func(Act)
 		return err
 	}
 	seen := 0
-	for _, act := range want.Acts {
+	for i, act := range want.Acts {
 		do := acts[act.Name]
 		if do == nil {
 			return fmt.Errorf("the story has an act %q that nobody can play", act.Name)
 		}
 		if err := do(s, ctx); err != nil {
 			return fmt.Errorf("%s: %w", act.Title, err)
+		}
+		if i == len(want.Acts)-1 {
+			if err := s.settle(ctx); err != nil {
+				return err
+			}
 		}
 		lines, _ := s.in.from(seen)
 		seen += len(lines)
@@ -139,6 +148,43 @@ func (s *story) open(ctx context.Context, start func(read func(context.Context) 
 	return nil
 }
 
+// settle waits until everything that was permitted since the story began has arrived, or was denied when it was to leave: what nobody
+// expects shows then too.
+func (s *story) settle(ctx context.Context) error {
+	if err := poll(ctx, func() (bool, error) {
+		lags, err := s.p.client.Lag(ctx, topology.Profile.Name, topology.Journey.Name, topology.Router.Name, topology.Delivery.Name)
+		return !slices.ContainsFunc(lags, func(l admin.Lag) bool { return l.Records > 0 }), err
+	}); err != nil {
+		return err
+	}
+	if err := s.p.log.catchUp(ctx); err != nil {
+		return err
+	}
+	type about struct{ life, role, subscription string }
+	permitted := map[about]string{} // delivery
+	for _, d := range s.p.log.all {
+		for _, v := range d.Verdicts {
+			switch key := (about{d.LifeEventID, d.Role, v.Subscription}); {
+			case d.DecidedAt < s.in.began.UnixMilli():
+			case d.Kind == topology.Router.Name && v.Permit:
+				permitted[key] = v.DeliveryID
+			case d.Kind == topology.Delivery.Name && !v.Permit:
+				delete(permitted, key)
+			}
+		}
+	}
+	return s.in.wait(ctx, 0, "all that was permitted", func(seen []Seen) bool {
+		missing := map[string]bool{}
+		for _, id := range permitted {
+			missing[id] = true
+		}
+		for _, l := range seen {
+			delete(missing, l.id)
+		}
+		return len(missing) == 0
+	})
+}
+
 // at is where the act that begins now begins among what is seen.
 func (s *story) at() int {
 	seen, _ := s.in.from(0)
@@ -166,7 +212,7 @@ func (s *story) post(ctx context.Context, id, correlation string) error {
 	if err != nil {
 		return err
 	}
-	organisation := s.p.world.Publisher(names.Source)
+	organisation, begun := s.p.world.Publisher(names.Source), time.Since(s.in.began)
 	a, err := s.web.ask(ctx, Who{Organisation: organisation}, http.MethodPost, "/api/events", "application/cloudevents+json", text)
 	if err != nil {
 		return err
@@ -175,7 +221,7 @@ func (s *story) post(ctx context.Context, id, correlation string) error {
 	if err := a.into(&got); err != nil {
 		return err
 	}
-	s.did(organisation, "POST /api/events", names.Type, got.Status)
+	s.in.add(Seen{Line: examples.Line{Who: organisation, How: "POST /api/events", What: names.Type, Says: got.Status}, At: begun})
 	return nil
 }
 

@@ -1,0 +1,97 @@
+package demo
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+)
+
+// post is the post office's subscription to moves, and law the benefits agency's, which needs no consent and has a topic of its own.
+const (
+	post = "sub-posti-address"
+	law  = "sub-kela-address"
+)
+
+// outage is a server that is down while one person withdraws. In the order of the calendar, Venla moves, Iida twice, and Venla twice more.
+func (s *story) outage(ctx context.Context) error {
+	at := s.at()
+	if err := s.move(ctx, "address-2026-11-10-2001"); err != nil {
+		return err
+	}
+	if err := s.in.arrived(ctx, at, map[string]int{post: 1}); err != nil {
+		return err
+	}
+	s.hooks.fail(post)
+	s.did("posti.fi", "its server", "breaks every connection", "")
+	for _, id := range []string{"address-2026-11-11-2002", "address-2026-11-12-2003", "address-2026-11-13-2004"} {
+		if err := s.move(ctx, id); err != nil {
+			return err
+		}
+	}
+	if err := s.in.wait(ctx, at, "an attempt about each of the two", func(seen []Seen) bool {
+		failed := 0
+		for _, l := range seen {
+			if l.Note == down {
+				failed++
+			}
+		}
+		return failed >= 2
+	}); err != nil {
+		return err
+	}
+	var withdrawn struct{ InEffect bool }
+	if err := s.web.do(ctx, s.person("Venla"), http.MethodPost, "/api/me/grants/venla-posti/withdrawal", nil, &withdrawn); err != nil {
+		return err
+	}
+	s.did("Venla", "POST /api/me/grants/{id}/withdrawal", "to posti.fi", map[bool]string{true: "in effect"}[withdrawn.InEffect])
+	if err := s.move(ctx, "address-2026-11-14-2005"); err != nil {
+		return err
+	}
+	if err := s.record(ctx, "router", "address-2026-11-14-2005", post); err != nil {
+		return err
+	}
+	s.hooks.fail("")
+	s.did("posti.fi", "its server", "is back", "")
+	if err := s.record(ctx, "delivery", "address-2026-11-13-2004", post); err != nil {
+		return err
+	}
+	return s.in.arrived(ctx, at, map[string]int{post: 3})
+}
+
+// move publishes a move and waits until the agency has it that is told by law.
+func (s *story) move(ctx context.Context, id string) error {
+	at := s.at()
+	if err := s.post(ctx, id, ""); err != nil {
+		return err
+	}
+	return s.in.arrived(ctx, at, map[string]int{law: 1})
+}
+
+// record waits until it is on record that something of an event was denied to a subscription, and notes all verdicts on it of one kind
+// of decision.
+func (s *story) record(ctx context.Context, kind, id, subscription string) error {
+	var names struct{ Source string }
+	if err := json.Unmarshal(s.of.Event(id), &names); err != nil {
+		return fmt.Errorf("event %s: %w", id, err)
+	}
+	life := s.p.keys.LifeEvent(names.Source, id)
+	for {
+		var all []string
+		for _, d := range s.p.log.all {
+			for _, v := range d.Verdicts {
+				if d.Kind == kind && d.LifeEventID == life && v.Subscription == subscription {
+					all = append(all, outcome(v.Permit, v.Reason))
+				}
+			}
+		}
+		if len(all) > 0 && strings.HasPrefix(all[len(all)-1], "denied") {
+			s.did(s.whose[subscription], "on record", kind, strings.Join(all, ", then "))
+			return nil
+		}
+		if err := s.p.log.next(ctx); err != nil {
+			return fmt.Errorf("wait for a denial of %s to %s: %w", kind, subscription, err)
+		}
+	}
+}

@@ -31,9 +31,9 @@ var mayImport = map[string][]string{
 	"internal/admission":   {"codecs", "internal/flaw", "internal/pseudonym"}, // pure as verdict, and two ways to Kafka
 	"internal/kafka":       {"internal/flaw", "topology"},
 	"internal/projections": {"codecs", "internal/verdict", "topology"},
-	"internal/tables":      {"codecs", "internal/kafka", "internal/verdict", "topology"},
+	"internal/tables":      {"codecs", "internal/flaw", "internal/kafka", "internal/verdict", "topology"},
 	"internal/leave":       {"codecs", "internal/kafka", "internal/projections", "internal/pseudonym", "internal/tables", "internal/verdict", "topology"},
-	"internal/journeys":    {"codecs", "internal/admission", "internal/pseudonym", "internal/verdict"}, // pure as verdict
+	"internal/journeys":    {"codecs", "internal/admission", "internal/flaw", "internal/pseudonym", "internal/verdict"}, // pure as verdict
 	"internal/refdata":     {"codecs"},
 	"internal/audit":       {"codecs", "internal/kafka", "topology"},
 	"internal/config":      {},
@@ -52,7 +52,7 @@ var mayImport = map[string][]string{
 
 	"examples":        {"codecs", "examples", "internal/refdata", "schemas"},
 	"internal/demo":   append([]string{"examples", "internal/admin"}, edge...),
-	"internal/bench":  {"codecs", "internal/admin", "internal/admission", "internal/app", "internal/audit", "internal/gateway", "internal/kafka", "internal/pseudonym", "internal/refdata", "internal/replay", "internal/verdict", "topology"},
+	"internal/bench":  {"codecs", "internal/admin", "internal/admission", "internal/app", "internal/audit", "internal/gateway", "internal/kafka", "internal/pseudonym", "internal/refdata", "internal/replay", "internal/tables", "internal/verdict", "topology"},
 	"internal/mutant": {}, // for tests
 	"internal/waits":  {}, // for tests
 	"e2e":             {"e2e"},

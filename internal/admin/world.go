@@ -56,9 +56,7 @@ func (c *Client) keep(ctx context.Context, of *tables.Reference) (stop func(), e
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		if err := of.Run(running); err != nil {
-			c.cfg.Logger.Error("tables are not kept current any more: nothing is decided on them", "error", err)
-		}
+		of.Run(running)
 	}()
 	stop = func() {
 		cancel()

@@ -10,7 +10,6 @@ import (
 	"civicbus/codecs"
 	"civicbus/internal/delivery"
 	"civicbus/internal/gateway/subscriptions"
-	"civicbus/internal/tables"
 	queued "civicbus/processors/delivery"
 	"civicbus/processors/event"
 	"civicbus/topology"
@@ -20,24 +19,29 @@ import (
 
 var deliveryTable = topology.TableTopic(topology.Delivery.Name)
 
-// webhooks is the sender beside group delivery, with the tables that it decides on.
+// webhooks is the sender beside group delivery.
 type webhooks struct {
 	node    *Node
 	metrics *delivery.Metrics
 
 	mu     sync.Mutex
 	sender *delivery.Sender // nil while none runs
-	world  *tables.World
 }
 
 func newWebhooks(n *Node) *webhooks {
 	return &webhooks{node: n, metrics: delivery.NewMetrics(n.cfg.Metrics)}
 }
 
-func (w *webhooks) current() (*delivery.Sender, *tables.World) {
+func (w *webhooks) current() *delivery.Sender {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.sender, w.world
+	return w.sender
+}
+
+func (w *webhooks) is(sender *delivery.Sender) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.sender = sender
 }
 
 // run keeps a sender running until the context ends; one that cannot go on is made anew.
@@ -57,39 +61,19 @@ func (w *webhooks) run(ctx context.Context) error {
 	return nil
 }
 
-func (w *webhooks) once(parent context.Context) error {
+func (w *webhooks) once(ctx context.Context) error {
 	n := w.node
-	world, err := tables.NewWorld(n.conn, n.registry, n.records, n.cfg.LeaseAge, n.log)
-	if err != nil {
-		return err
-	}
 	sender, err := delivery.New(delivery.Config{Settings: n.cfg.Webhooks, Kind: queued.Kind, Attempts: queued.MaxAttempts, MaxAge: queued.MaxAge,
 		Outcomes: delivery.Outcomes{Delivered: queued.Delivered, Failed: queued.Failed, Gone: queued.Gone, Denied: queued.Denied, Unreadable: queued.Unreadable,
 			Expired: queued.Expired, Overdue: queued.Overdue},
-		Connection: n.conn, Registry: n.registry, Records: n.records, Keys: n.keys, Tables: world, Age: n.cfg.LeaseAge, Partitions: n.cfg.Shape.Partitions,
+		Connection: n.conn, Registry: n.registry, Records: n.records, Keys: n.keys, Tables: n.world, Age: n.cfg.LeaseAge, Partitions: n.cfg.Shape.Partitions,
 		Rows: w.rows(), Now: n.cfg.Now, Metrics: w.metrics, Tracer: n.cfg.Tracer, Logger: n.log})
 	if err != nil {
 		return err
 	}
-	w.mu.Lock()
-	w.sender, w.world = sender, world
-	w.mu.Unlock()
-	defer func() {
-		w.mu.Lock()
-		w.sender, w.world = nil, nil
-		w.mu.Unlock()
-	}()
-	sending, stop := context.WithCancel(parent)
-	defer stop()
-	reading, end := context.WithCancel(context.WithoutCancel(parent)) // attempts that end still need the tables
-	read := make(chan error, 1)
-	go func() {
-		read <- world.Run(reading)
-		stop()
-	}()
-	err = sender.Run(sending)
-	end()
-	return errors.Join(err, <-read)
+	w.is(sender)
+	defer w.is(nil)
+	return sender.Run(ctx)
 }
 
 // rows are those of group delivery in this node.
@@ -124,7 +108,7 @@ func (w *webhooks) rows() delivery.Rows {
 // callbacks are those of group delivery.
 func (w *webhooks) callbacks(events event.Env) topology.Callbacks {
 	return queued.New(queued.Env{Env: events, Buried: w.metrics.Buried, Arrived: func(in event.Input) {
-		if s, _ := w.current(); s != nil {
+		if s := w.current(); s != nil {
 			s.Arrived(&kgo.Record{Topic: in.Topic, Partition: in.Partition, Offset: in.Offset, Key: []byte(in.Key), Value: slices.Clone(in.Value), Headers: in.Headers})
 		}
 	}}).Callbacks()
@@ -134,7 +118,7 @@ func (w *webhooks) callbacks(events event.Env) topology.Callbacks {
 func (w *webhooks) changed(next func(table, key string, row []byte)) func(table, key string, row []byte) {
 	return func(table, key string, row []byte) {
 		next(table, key, row)
-		if s, _ := w.current(); s != nil && table == deliveryTable {
+		if s := w.current(); s != nil && table == deliveryTable {
 			s.Changed(key, row)
 		}
 	}
@@ -142,12 +126,10 @@ func (w *webhooks) changed(next func(table, key string, row []byte)) func(table,
 
 // ready says what is missing for deliveries to be attempted.
 func (w *webhooks) ready() error {
-	if _, world := w.current(); world != nil {
-		if _, ok := world.Fresh(); ok {
-			return nil
-		}
+	if w.current() == nil {
+		return errors.New("webhooks: no sender runs")
 	}
-	return errors.New("webhooks: the tables are not confirmed current")
+	return nil
 }
 
 // tryWebhook sends a test event to a webhook, for the gateway.

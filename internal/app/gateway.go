@@ -24,7 +24,7 @@ func newGateway(ctx context.Context, n *Node) (*gateway.Gateway, *admin.Client, 
 		return nil, nil, err
 	}
 	g, err := gateway.New(gateway.Config{Settings: n.cfg.Gateway, Connection: n.cfg.Connection, Registry: n.registry, RegistryURL: n.cfg.Registry.URL,
-		Records: n.records, Keys: n.keys, BusKey: n.cfg.BusKey, AuditKey: n.cfg.AuditKey, Partitions: n.cfg.Shape.Partitions, LeaseAge: n.cfg.LeaseAge,
+		Records: n.records, Keys: n.keys, BusKey: n.cfg.BusKey, AuditKey: n.cfg.AuditKey, Partitions: n.cfg.Shape.Partitions, LeaseAge: n.cfg.LeaseAge, Tables: n.world,
 		Commands: sender{client, n.cfg.Now}, Replays: replaysOver{sender{client, n.cfg.Now}, n}, TryWebhook: n.tryWebhook, Admission: n.metrics.admission, Tracer: n.cfg.Tracer, Metrics: n.cfg.Metrics, Logger: n.log, Now: n.cfg.Now})
 	if err != nil {
 		client.Close()

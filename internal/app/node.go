@@ -26,6 +26,7 @@ import (
 	"civicbus/internal/kafka"
 	"civicbus/internal/pseudonym"
 	"civicbus/internal/replay"
+	"civicbus/internal/tables"
 	"civicbus/internal/tracing"
 	"civicbus/internal/verdict"
 	"civicbus/topology"
@@ -113,6 +114,7 @@ type Node struct {
 	outlets     *outlets
 	metrics     *metrics
 	groups      []*group
+	world       *tables.World    // of what decides beside the router; nil when nothing does
 	edges       *edges           // nil when none is run
 	notary      *audit.Notary    // nil when it is not run
 	gateway     *gateway.Gateway // nil when it is not run
@@ -169,7 +171,13 @@ func Connect(ctx context.Context, cfg Config) (*Node, error) {
 	n.schemas = newSchemas(n.ctx, n.registry, n.log)
 	n.projections = newProjections(n.ctx, n.registry, n.log)
 	n.outlets = newOutlets(n.admin, n.log)
-	if slices.Contains(cfg.Parts, topology.Delivery.Name) {
+	if n.runs(topology.Delivery.Name, topology.Replay.Name, PartGateway) {
+		if n.world, err = tables.NewWorld(n.conn, n.registry, n.records, cfg.LeaseAge, n.log); err != nil {
+			n.Close()
+			return nil, err
+		}
+	}
+	if n.runs(topology.Delivery.Name) {
 		n.webhooks = newWebhooks(n)
 	}
 	for _, name := range cfg.Parts {
@@ -177,19 +185,19 @@ func Connect(ctx context.Context, cfg Config) (*Node, error) {
 			n.groups = append(n.groups, newGroup(n, g))
 		}
 	}
-	if slices.ContainsFunc([]string{PartRelay, PartKeepers, PartAccess}, func(p string) bool { return slices.Contains(cfg.Parts, p) }) {
+	if n.runs(PartRelay, PartKeepers, PartAccess) {
 		if n.edges, err = newEdges(n); err != nil {
 			n.Close()
 			return nil, err
 		}
 	}
-	if slices.Contains(cfg.Parts, topology.Replay.Name) {
+	if n.runs(topology.Replay.Name) {
 		if n.replays, err = newReplays(n); err != nil {
 			n.Close()
 			return nil, err
 		}
 	}
-	if slices.Contains(cfg.Parts, PartGateway) {
+	if n.runs(PartGateway) {
 		if n.gateway, n.commands, err = newGateway(bound, n); err != nil {
 			n.Close()
 			return nil, err
@@ -246,11 +254,22 @@ func (c *Config) defaults() error {
 	return nil
 }
 
+// runs says whether one of the parts is this node's.
+func (n *Node) runs(parts ...string) bool {
+	return slices.ContainsFunc(parts, func(p string) bool { return slices.Contains(n.cfg.Parts, p) })
+}
+
 // Run works until the context ends, then stops in order: groups commit what they have in hand, and leave nothing open.
 func (n *Node) Run(ctx context.Context) error {
 	defer n.Close()
 	defer collectSeldom()()
-	var wg sync.WaitGroup
+	var wg, reading sync.WaitGroup
+	if n.world != nil {
+		read, end := context.WithCancel(context.WithoutCancel(ctx)) // what is under way when the node stops still needs the tables
+		defer reading.Wait()
+		defer end()
+		reading.Go(func() { n.world.Run(read) })
+	}
 	errs := make(chan error, len(n.groups)+6)
 	run := func(f func(context.Context) error) {
 		wg.Add(1)
@@ -331,8 +350,10 @@ func (n *Node) Ready() error {
 			errs = append(errs, errors.New("edges: the tables are not confirmed current"))
 		}
 	}
-	if n.gateway != nil {
-		errs = append(errs, n.gateway.Ready())
+	if n.world != nil {
+		if _, ok := n.world.Fresh(); !ok {
+			errs = append(errs, errors.New("gateway, webhooks and replays: the tables are not confirmed current"))
+		}
 	}
 	if n.webhooks != nil {
 		errs = append(errs, n.webhooks.ready())

@@ -22,7 +22,7 @@ func newReplays(n *Node) (*replay.Runner, error) {
 	if cfg.DataRef, err = dataRef(n.cfg.BusKey, n.cfg.Gateway.PublicURL); err != nil {
 		return nil, err
 	}
-	return replay.NewRunner(replay.RunnerConfig{Config: cfg, Owns: n.ownsReplay, Metrics: replay.NewMetrics(n.cfg.Metrics)})
+	return replay.NewRunner(replay.RunnerConfig{Config: cfg, Tables: n.world, Owns: n.ownsReplay, Metrics: replay.NewMetrics(n.cfg.Metrics)})
 }
 
 func (n *Node) replayConfig() replay.Config {

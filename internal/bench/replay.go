@@ -9,6 +9,7 @@ import (
 
 	"civicbus/codecs"
 	"civicbus/internal/replay"
+	"civicbus/internal/tables"
 	"civicbus/topology"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -77,13 +78,18 @@ func (w *world) replaying(ctx context.Context, name string, sent *atomic.Int64) 
 	if err := records.Bind(ctx, registry); err != nil {
 		return nil, err
 	}
-	runner, err := replay.NewRunner(replay.RunnerConfig{Config: replay.Config{Connection: w.cfg.Connection, Registry: registry, Records: records, Keys: w.keys,
-		Partitions: w.cfg.Shape.Partitions, Age: 500 * time.Millisecond}})
+	cfg := replay.Config{Connection: w.cfg.Connection, Registry: registry, Records: records, Keys: w.keys, Partitions: w.cfg.Shape.Partitions, Age: 500 * time.Millisecond}
+	of, err := tables.NewWorld(cfg.Connection, registry, records, cfg.Age, w.cfg.Logger)
+	if err != nil {
+		return nil, err
+	}
+	runner, err := replay.NewRunner(replay.RunnerConfig{Config: cfg, Tables: of})
 	if err != nil {
 		return nil, err
 	}
 	running, cancel := context.WithCancel(ctx)
-	done := make(chan error, 1+replaysAtOnce)
+	done := make(chan error, 2+replaysAtOnce)
+	go func() { of.Run(running); done <- nil }()
 	go func() { done <- runner.Run(running) }()
 	for i := range replaysAtOnce {
 		go func() { done <- w.replays(running, records, fmt.Sprint(name, "-", i), subscriber(i), sent) }()
@@ -91,7 +97,7 @@ func (w *world) replaying(ctx context.Context, name string, sent *atomic.Int64) 
 	return func() error {
 		cancel()
 		var all error
-		for range 1 + replaysAtOnce {
+		for range 2 + replaysAtOnce {
 			all = errors.Join(all, <-done)
 		}
 		return all

@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -62,6 +61,7 @@ type Config struct {
 	AuditKey    []byte // nil: nobody sees the history of decisions
 	Partitions  int32
 	LeaseAge    time.Duration
+	Tables      *tables.World // kept current by whoever made them, until Run has returned
 	Commands    commands.Sender
 	Replays     replays.Replays // nil: there are no routes for them
 	TryWebhook  func(ctx context.Context, sub *codecs.Subscription) subscriptions.Tried
@@ -76,7 +76,6 @@ type Config struct {
 type Gateway struct {
 	cfg       Config
 	api       *web.API
-	world     *tables.World
 	rows      *kafka.View // of what is shown and decides nothing: usage and journeys
 	read      atomic.Bool // rows was read whole once
 	publisher *admission.Publisher
@@ -93,8 +92,8 @@ func New(cfg Config) (*Gateway, error) {
 	if cfg.TryWebhook == nil {
 		return nil, errors.New("make the gateway: a way to try webhooks is required")
 	}
-	if cfg.Commands == nil || cfg.Keys == nil || cfg.Records == nil || cfg.Registry == nil {
-		return nil, errors.New("make the gateway: registry, records, keys and commands are required")
+	if cfg.Commands == nil || cfg.Keys == nil || cfg.Records == nil || cfg.Registry == nil || cfg.Tables == nil {
+		return nil, errors.New("make the gateway: registry, records, keys, tables and commands are required")
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
@@ -126,9 +125,6 @@ func (g *Gateway) make() (err error) {
 	if g.api, err = web.New(web.Config{Authenticator: authenticator, Limit: cfg.Limit, Logger: cfg.Logger, Metrics: cfg.Metrics}); err != nil {
 		return err
 	}
-	if g.world, err = tables.NewWorld(cfg.Connection, cfg.Registry, cfg.Records, cfg.LeaseAge, cfg.Logger); err != nil {
-		return err
-	}
 	if g.rows, err = kafka.NewView(cfg.Connection, cfg.LeaseAge, cfg.Logger, nil, usageTable, journeyTable); err != nil {
 		return err
 	}
@@ -147,7 +143,7 @@ func (g *Gateway) newPublisher() (*admission.Publisher, error) {
 	resolver := admission.NewResolver(g.cfg.Registry, g.prepare)
 	return admission.NewPublisher(admission.PublisherConfig{Options: opts, Resolver: resolver,
 		Door:   &admission.Door{Keys: g.cfg.Keys, Belongs: resolver.Belongs, RegistryURL: g.cfg.RegistryURL},
-		Tables: func() admission.Tables { return g.world.Snapshot() }, Lease: g.world, Letters: g.cfg.Records.DeadLetter, Timeout: publishWithin, Metrics: g.cfg.Admission, Tracer: g.cfg.Tracer})
+		Tables: func() admission.Tables { return g.cfg.Tables.Snapshot() }, Lease: g.cfg.Tables, Letters: g.cfg.Records.DeadLetter, Timeout: publishWithin, Metrics: g.cfg.Admission, Tracer: g.cfg.Tracer})
 }
 
 // rowsWithin bounds the wait for the tables of what is shown after a start.
@@ -159,7 +155,7 @@ const publishWithin = 20 * time.Second
 // prepare registers the projected schemas of an event type's deliveries. What the registry refuses becomes dead letters later:
 // it must not keep everyone else's events out.
 func (g *Gateway) prepare(ctx context.Context, eventType string, schema *codecs.Schema) error {
-	for _, t := range g.world.Snapshot().Targets(eventType, schema) {
+	for _, t := range g.cfg.Tables.Snapshot().Targets(eventType, schema) {
 		if _, _, err := projections.Register(ctx, g.cfg.Registry, t); err != nil && !errors.Is(err, codecs.ErrIncompatible) && !errors.Is(err, codecs.ErrInvalidSchema) {
 			return err
 		}
@@ -173,20 +169,9 @@ func (g *Gateway) API() *web.API { return g.api }
 // Run serves until the context ends, then lets requests finish.
 func (g *Gateway) Run(ctx context.Context) error {
 	defer g.close()
-	reading, stop := context.WithCancel(context.WithoutCancel(ctx)) // requests that finish still need the tables
-	defer stop()
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	failed := make(chan error, 2)
-	for name, run := range map[string]func(context.Context) error{"the tables": g.world.Run, "the rows that are shown": g.rows.Run} {
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
-			if err := run(reading); err != nil {
-				failed <- fmt.Errorf("read %s of the gateway: %w", name, err)
-			}
-		}()
-	}
+	reading, stop := context.WithCancel(context.WithoutCancel(ctx)) // requests that finish still need the rows
+	failed := make(chan error, 1)
+	go func() { failed <- g.rows.Run(reading) }()
 	serving, end := context.WithCancel(ctx)
 	defer end()
 	served := make(chan error, 1)
@@ -196,20 +181,14 @@ func (g *Gateway) Run(ctx context.Context) error {
 	var err error
 	select {
 	case err = <-served:
+		stop()
+		<-failed
 	case err = <-failed:
 		end()
-		err = errors.Join(err, <-served)
+		err = errors.Join(fmt.Errorf("read the rows that the gateway shows: %w", err), <-served)
+		stop()
 	}
-	stop()
 	return err
-}
-
-// Ready is nil once every table is read and confirmed current.
-func (g *Gateway) Ready() error {
-	if _, ok := g.world.Fresh(); !ok {
-		return errors.New("gateway: the tables are not confirmed current")
-	}
-	return nil
 }
 
 func (g *Gateway) close() {

@@ -20,7 +20,7 @@ func (g *Gateway) mount() error {
 		return err
 	}
 	if g.cfg.Replays != nil {
-		if err := replays.Mount(g.api, g.cfg.Replays, g.world); err != nil {
+		if err := replays.Mount(g.api, g.cfg.Replays, g.cfg.Tables); err != nil {
 			return err
 		}
 	}
@@ -28,11 +28,11 @@ func (g *Gateway) mount() error {
 	if err != nil {
 		return fmt.Errorf("derive the key of cursors: %w", err)
 	}
-	err = subscriptions.Mount(g.api, subscriptions.Config{Tables: g.world, Commands: g.cfg.Commands, Schemas: g.cfg.Registry, Delivered: g.delivered, CursorKey: cursors,
+	err = subscriptions.Mount(g.api, subscriptions.Config{Tables: g.cfg.Tables, Commands: g.cfg.Commands, Schemas: g.cfg.Registry, Delivered: g.delivered, CursorKey: cursors,
 		Webhooks: subscriptions.Webhooks{Secret: g.cfg.Keys.WebhookSecretText, Attempts: g.attempts, Try: g.cfg.TryWebhook}, Now: g.cfg.Now})
 	if err != nil {
 		return err
 	}
-	return catalog.Mount(g.api, catalog.Config{Tables: g.world, Schemas: g.cfg.Registry, Brokers: g.cfg.Connection.Brokers, RegistryURL: g.cfg.RegistryURL,
+	return catalog.Mount(g.api, catalog.Config{Tables: g.cfg.Tables, Schemas: g.cfg.Registry, Brokers: g.cfg.Connection.Brokers, RegistryURL: g.cfg.RegistryURL,
 		PublicURL: g.cfg.PublicURL, Partitions: g.cfg.Partitions})
 }

@@ -10,16 +10,16 @@ import (
 func (g *Gateway) mountReaders() error {
 	cfg := &g.cfg
 	f, err := feed.New(feed.Config{Connection: cfg.Connection, Registry: cfg.Registry, Records: cfg.Records, Keys: cfg.Keys, Secret: cfg.BusKey,
-		Partitions: cfg.Partitions, Tables: g.world, Age: cfg.LeaseAge, DataRef: receive.DataRef(cfg.PublicURL), Now: cfg.Now, Logger: cfg.Logger})
+		Partitions: cfg.Partitions, Tables: cfg.Tables, Age: cfg.LeaseAge, DataRef: receive.DataRef(cfg.PublicURL), Now: cfg.Now, Logger: cfg.Logger})
 	if err != nil {
 		return err
 	}
 	g.closers = append(g.closers, f.Close)
-	if err := receive.Mount(g.api, receive.Config{Feed: f, Tables: g.world, Origins: cfg.Origins, Metrics: cfg.Metrics, Logger: cfg.Logger}); err != nil {
+	if err := receive.Mount(g.api, receive.Config{Feed: f, Tables: cfg.Tables, Origins: cfg.Origins, Metrics: cfg.Metrics, Logger: cfg.Logger}); err != nil {
 		return err
 	}
 	closed, err := people.Mount(g.api, people.Config{Connection: cfg.Connection, Registry: cfg.Registry, Records: cfg.Records, Keys: cfg.Keys, AuditKey: cfg.AuditKey,
-		Partitions: cfg.Partitions, Tables: g.world, Commands: cfg.Commands, Journeys: people.Journeys{Row: g.journey, Publish: g.publisher.Publish}, PublicURL: cfg.PublicURL, Now: cfg.Now, Logger: cfg.Logger})
+		Partitions: cfg.Partitions, Tables: cfg.Tables, Commands: cfg.Commands, Journeys: people.Journeys{Row: g.journey, Publish: g.publisher.Publish}, PublicURL: cfg.PublicURL, Now: cfg.Now, Logger: cfg.Logger})
 	if err != nil {
 		return err
 	}

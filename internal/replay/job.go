@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"civicbus/codecs"
+	"civicbus/internal/flaw"
 	"civicbus/internal/kafka"
 	"civicbus/internal/tables"
 	"civicbus/internal/verdict"
@@ -24,8 +25,7 @@ type job struct {
 	row    codecs.Replay
 	admin  *kadm.Client
 	log    *kafka.Log
-	take   func(context.Context) (of Tables, release func(), err error)
-	tables Tables // of this life, as is lease
+	tables Tables
 	lease  *tables.Lease
 	// going says whether the replay is still to be carried out, by a table that was confirmed current at that time.
 	going   func() (confirmed time.Time, ok bool)
@@ -102,16 +102,11 @@ func moved(before, after map[int32]standing) bool {
 func (j *job) live(ctx context.Context) error {
 	tx := kafka.NewTransactor(j.cfg.Connection, groupOf(j.row.ID), "replay-"+j.row.ID, j.cfg.TxnTimeout, j.logger)
 	defer tx.Close()
-	of, release, err := j.take(ctx)
-	if err != nil {
-		return err
-	}
-	defer release()
-	j.tables, j.lease = of, tables.NewLease(of, j.cfg.Age)
 	// From here on nobody else's transaction for this replay is open, and what is committed stays as it is.
 	if err := tx.Take(ctx); err != nil {
 		return err
 	}
+	var err error
 	if j.have, err = standings(kadm.RequireStable(ctx), j.admin, &j.row); err != nil {
 		return err
 	}
@@ -220,7 +215,13 @@ func (j *job) send(ctx context.Context, tx *kafka.Transactor, w *walker, events 
 		}
 		sent++
 	}
-	err = tx.Commit(ctx, offsets(map[int32]standing{w.partition: next}), func() error { return j.last(confirmed) })
+	progress := offsets(map[int32]standing{w.partition: next})
+	if flaw.Planted(flaw.ProgressEarly) {
+		if err := commit(ctx, j.admin, j.row.ID, progress); err != nil {
+			return 0, err
+		}
+	}
+	err = tx.Commit(ctx, progress, func() error { return j.last(confirmed) })
 	switch refused := (*kafka.RefusedError)(nil); {
 	case err == nil:
 		j.have[w.partition] = next

@@ -3,6 +3,7 @@ package replay_test
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"maps"
 	"math/rand/v2"
 	"net"
@@ -16,6 +17,7 @@ import (
 	"civicbus/internal/app"
 	"civicbus/internal/gateway/gatewaytest"
 	"civicbus/internal/replay"
+	"civicbus/internal/tables"
 	"civicbus/topology"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -145,7 +147,10 @@ func TestKilledAtRandomMoments(t *testing.T) {
 	run := func(p *process) {
 		cfg := b.config()
 		cfg.Connection.Options = append(cfg.Connection.Options, kgo.Dialer(p.dial))
-		r, err := replay.NewRunner(replay.RunnerConfig{Config: cfg})
+		world, err := tables.NewWorld(cfg.Connection, cfg.Registry, cfg.Records, cfg.Age, slog.New(slog.DiscardHandler))
+		b.Must(err)
+		running.Go(func() { world.Run(ctx) })
+		r, err := replay.NewRunner(replay.RunnerConfig{Config: cfg, Tables: world})
 		b.Must(err)
 		running.Go(func() { _ = r.Run(ctx) }) // a dead one goes on believing that it is alive
 	}

@@ -9,6 +9,7 @@ import (
 
 	"civicbus/codecs"
 	"civicbus/internal/kafka"
+	"civicbus/internal/tables"
 	"civicbus/topology"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -18,6 +19,7 @@ import (
 // RunnerConfig says how replays are carried out.
 type RunnerConfig struct {
 	Config
+	Tables Tables // kept current by whoever made them
 	// Owns says whether this process is the one to carry out a replay; several may believe it of themselves for a moment, and
 	// the one that began last goes on. nil: always.
 	Owns    func(id string) bool
@@ -40,8 +42,6 @@ type Runner struct {
 
 	jobs  map[string]*underway // of the goroutine of Run
 	ended chan string          // ids of jobs that have ended
-
-	worlds worlds
 }
 
 // underway is a job that runs, or one that has said how it ended.
@@ -67,7 +67,6 @@ func NewRunner(cfg RunnerConfig) (*Runner, error) {
 		cfg.Owns = func(string) bool { return true }
 	}
 	r := &Runner{cfg: cfg, wake: make(chan struct{}, 1), turn: make(chan struct{}, 1), ctx: context.Background(), rows: map[string]*codecs.Replay{}, jobs: map[string]*underway{}, ended: make(chan string)}
-	r.worlds.cfg = &r.cfg.Config
 	var err error
 	r.view, err = kafka.NewView(cfg.Connection, cfg.Age, cfg.Logger, r.changed, replayTable)
 	return r, err
@@ -191,7 +190,7 @@ func (r *Runner) begin(ctx context.Context, row *codecs.Replay) {
 
 // carryOut does one replay and tells how it ended.
 func (r *Runner) carryOut(ctx context.Context, row *codecs.Replay) error {
-	j := &job{cfg: &r.cfg.Config, row: *row, admin: r.admin, log: r.log, take: r.worlds.take, going: r.going(row), metrics: r.cfg.Metrics,
+	j := &job{cfg: &r.cfg.Config, row: *row, admin: r.admin, log: r.log, tables: r.cfg.Tables, lease: tables.NewLease(r.cfg.Tables, r.cfg.Age), going: r.going(row), metrics: r.cfg.Metrics,
 		logger: r.cfg.Logger, targets: &targets{registry: r.cfg.Registry, known: map[targetKey]*target{}}, limit: maxLimit, refused: map[place]bool{}}
 	waits := false
 	j.pace = &pace{rate: row.Rate, admin: r.admin, turn: r.turn, waiting: func(now bool) {

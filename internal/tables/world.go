@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"civicbus/codecs"
@@ -15,17 +15,24 @@ import (
 
 var consentTable = topology.TableTopic(topology.Consent.Name)
 
-// Reference is Source on a kafka.View of the catalog, trust and subscription tables.
+// Reference is Source: a kafka.View of the catalog, trust and subscription tables, made anew when it breaks.
 type Reference struct {
-	view     *kafka.View
-	rows     *Rows
-	registry *codecs.Registry
+	make func() (*reading, error)
+	log  *slog.Logger
+	now  atomic.Pointer[reading]
 
-	mu  sync.Mutex
-	ctx context.Context // of Run, for the registry's sake
+	registry *codecs.Registry
+	ctx      context.Context // of what is asked of the registry: until Run ends
+	stop     context.CancelFunc
 }
 
-// World is Current on a kafka.View: Reference and everybody's consents. A process has one.
+// reading is one reading of the tables.
+type reading struct {
+	view *kafka.View
+	rows *Rows
+}
+
+// World is Current: Reference and everybody's consents. A process has one.
 type World struct {
 	*Reference
 	records *codecs.Records
@@ -43,33 +50,76 @@ func NewWorld(conn kafka.Connection, registry *codecs.Registry, records *codecs.
 }
 
 func newReference(conn kafka.Connection, registry *codecs.Registry, records *codecs.Records, age time.Duration, log *slog.Logger, topics ...string) (*Reference, error) {
-	r := &Reference{registry: registry, ctx: context.Background()}
-	r.rows = NewRows(records, r.load, log)
-	var err error
-	r.view, err = kafka.NewView(conn, age, log, r.rows.Changed, topics...)
+	r := &Reference{registry: registry, log: log}
+	r.ctx, r.stop = context.WithCancel(context.Background())
+	r.make = func() (*reading, error) {
+		rows := NewRows(records, r.load, log)
+		view, err := kafka.NewView(conn, age, log, rows.Changed, topics...)
+		return &reading{view, rows}, err
+	}
+	first, err := r.make()
+	r.now.Store(first)
 	return r, err
 }
 
-// Run keeps the tables current until the context ends. Call it once. An error says that nothing is decided any more.
-func (r *Reference) Run(ctx context.Context) error {
-	r.mu.Lock()
-	r.ctx = ctx
-	r.mu.Unlock()
-	return r.view.Run(ctx)
+const (
+	firstAgain = 100 * time.Millisecond
+	lastAgain  = 30 * time.Second
+)
+
+// Run keeps the tables current until the context ends. Call it once. While they cannot be read, which is logged, Fresh is
+// false; then they are read anew from the start.
+func (r *Reference) Run(ctx context.Context) {
+	defer context.AfterFunc(ctx, r.stop)()
+	for again := firstAgain; ; again = min(2*again, lastAgain) {
+		began := time.Now()
+		err := r.now.Load().view.Run(ctx)
+		if time.Since(began) > time.Minute {
+			again = firstAgain
+		}
+		for ctx.Err() == nil {
+			r.log.Error("tables are not kept current: nothing is decided on them until they are read anew", "error", err, "in", again)
+			wait(ctx, again)
+			var next *reading
+			if next, err = r.make(); err == nil {
+				r.now.Store(next)
+				break
+			}
+		}
+		if ctx.Err() != nil {
+			return
+		}
+	}
+}
+
+func wait(ctx context.Context, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
+	}
 }
 
 // Wait returns once the tables are confirmed current.
-func (r *Reference) Wait(ctx context.Context) error { return r.view.Wait(ctx) }
+func (r *Reference) Wait(ctx context.Context) error {
+	for {
+		reading, cancel := context.WithTimeout(ctx, time.Second) // then there may be another
+		err := r.now.Load().view.Wait(reading)
+		cancel()
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+	}
+}
 
 // Fresh is of Current.
-func (r *Reference) Fresh() (time.Time, bool) { return r.view.Fresh() }
+func (r *Reference) Fresh() (time.Time, bool) { return r.now.Load().view.Fresh() }
 
 // Snapshot is of Current.
-func (r *Reference) Snapshot() *verdict.Snapshot { return r.rows.Snapshot() }
+func (r *Reference) Snapshot() *verdict.Snapshot { return r.now.Load().rows.Snapshot() }
 
 // Consents is of Current.
 func (w *World) Consents(subject string) *codecs.Consents {
-	b := w.view.Row(consentTable, subject)
+	b := w.now.Load().view.Row(consentTable, subject)
 	if b == nil {
 		return nil
 	}
@@ -91,18 +141,11 @@ func (r *Reference) load(value []byte) {
 	if err != nil {
 		return
 	}
-	r.mu.Lock()
-	ctx := r.ctx
-	r.mu.Unlock()
 	for begun := time.Now(); ; {
-		_, err := r.registry.Load(ctx, id)
-		if err == nil || ctx.Err() != nil || errors.Is(err, codecs.ErrUnknownSchema) && time.Since(begun) > loadFor {
+		_, err := r.registry.Load(r.ctx, id)
+		if err == nil || r.ctx.Err() != nil || errors.Is(err, codecs.ErrUnknownSchema) && time.Since(begun) > loadFor {
 			return
 		}
-		select {
-		case <-time.After(loadAgain):
-		case <-ctx.Done():
-			return
-		}
+		wait(r.ctx, loadAgain)
 	}
 }

@@ -101,7 +101,7 @@ func (b *Bus) Instance() (*tables.World, *feed.Feed) {
 	log := slog.New(slog.DiscardHandler)
 	w, err := tables.NewWorld(b.Config.Connection, b.Registry, b.Records, b.Config.LeaseAge, log)
 	b.Must(err)
-	b.run(w.Run)
+	b.run(func(ctx context.Context) error { w.Run(ctx); return nil })
 	f, err := feed.New(feed.Config{Connection: b.Config.Connection, Registry: b.Registry, Records: b.Records, Keys: b.Keys, Secret: b.Config.BusKey,
 		Partitions: b.Config.Shape.Partitions, Tables: w, Age: b.Config.LeaseAge, Logger: log,
 		DataRef: func(subscription, ref string) string { return "/api/subscriptions/" + subscription + "/events/" + ref }})

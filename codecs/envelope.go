@@ -38,6 +38,7 @@ const (
 	HeaderOrganisation   = "civicbus_organisation" // whom admission authenticated
 	HeaderSubjects       = "civicbus_subjects"     // how many records the event became; absent: one
 	HeaderOnly           = "civicbus_only"         // of a redriven record: the one subscription to decide for
+	HeaderRedrivenLetter = "civicbus_redriven"     // on dead-letters, of a record without a value: the offset of the letter before it in its partition that was redriven
 	HeaderTrace          = "traceparent"           // W3C Trace Context; inside the bus alone
 
 	ContentTypeAvro = "application/avro"

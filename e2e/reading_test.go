@@ -134,6 +134,9 @@ func record[T any](b *bus, topic string, codec *codecs.Record[T]) *tape[T] {
 	tp := &tape[T]{}
 	root := b.root
 	b.consume(func(r *kgo.Record) {
+		if r.Value == nil {
+			return // marks a dead letter as redriven
+		}
 		v, err := codec.Decode(r.Value)
 		if err != nil {
 			root.Errorf("read %s: %v", topic, err)

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -66,6 +67,14 @@ func TestTraces(t *testing.T) {
 		b.eventually(fmt.Sprintf("trace %s has %v", trace, want), func() bool { return slices.Equal(b.traced(trace), want) })
 	}
 	b.noTrace(nil, who, other, "Venla", "Mäkinen")
+	for metric, labels := range map[string]map[string]string{
+		"civicbus_event_decision_seconds": {}, "civicbus_event_webhook_seconds": {},
+		"civicbus_group_handled_seconds": {"group": "consent"}, "civicbus_table_read_seconds": {"group": "router", "table": "consent-table"},
+	} {
+		if n := counted(b, b.nodes["a"], metric, func(got map[string]string) bool { return maps.Equal(got, labels) }); n == 0 {
+			b.t.Errorf("%s %v has measured nothing", metric, labels)
+		}
+	}
 	b.sub("nothing leaves", func() {
 		all := b.deliveries()
 		if len(all) != 3 {

@@ -91,7 +91,7 @@ func aborts(b *bus, n *node) (total float64) {
 	return counted(b, n, "civicbus_group_transactions_total", func(labels map[string]string) bool { return labels["outcome"] != "committed" })
 }
 
-// counted adds up the samples of a counter whose labels are wanted.
+// counted adds up the samples of a counter or a gauge whose labels are wanted; of a histogram, how many were taken.
 func counted(b *bus, n *node, metric string, wanted func(labels map[string]string) bool) (total float64) {
 	b.t.Helper()
 	families, err := prometheus.Gatherers{n.Metrics()}.Gather()
@@ -106,7 +106,7 @@ func counted(b *bus, n *node, metric string, wanted func(labels map[string]strin
 				labels[l.GetName()] = l.GetValue()
 			}
 			if wanted(labels) {
-				total += m.GetCounter().GetValue()
+				total += m.GetCounter().GetValue() + m.GetGauge().GetValue() + float64(m.GetHistogram().GetSampleCount())
 			}
 		}
 	}

@@ -15,6 +15,7 @@ import (
 // TestWebhookDeadLetters lets deliveries run out of attempts and out of room, and redrives them: in order, each decided again.
 func TestWebhookDeadLetters(t *testing.T) {
 	var c clock
+	begun := time.Now()
 	b := start(t, webhooks(&c))
 	r := b.receive()
 	b.smallWorld(r.hooked(agencySub, postSub))
@@ -22,6 +23,9 @@ func TestWebhookDeadLetters(t *testing.T) {
 	client, err := admin.Dial(t.Context(), admin.Config{Connection: b.cfg.Connection, Registry: b.cfg.Registry, BusKey: b.cfg.BusKey})
 	b.must(err)
 	defer client.Close()
+	open := func(cause, metric string) float64 {
+		return counted(b, b.nodes["a"], metric, func(labels map[string]string) bool { return labels["cause"] == cause })
+	}
 	redrive := func(cause string, n int) {
 		b.t.Helper()
 		var letters []admin.Letter
@@ -40,12 +44,17 @@ func TestWebhookDeadLetters(t *testing.T) {
 				}
 			}
 		}
+		b.eventually("they are open", func() bool { return open(cause, "civicbus_dead_letters_open") >= float64(n) })
+		if at := open(cause, "civicbus_dead_letter_oldest_timestamp_seconds"); at < float64(begun.Unix()) || at > float64(time.Now().Unix()+1) {
+			b.t.Errorf("the oldest of them is of %f", at)
+		}
 		b.must(client.Redrive(b.t.Context(), admin.Plan(letters, nil), nil, func(result admin.Result) error {
 			if result.Status != admin.Redriven {
 				b.t.Errorf("%+v", result)
 			}
 			return nil
 		}))
+		b.eventually("none is open", func() bool { return open(cause, "civicbus_dead_letters_open") == 0 })
 	}
 
 	b.sub("after the last attempt", func() {

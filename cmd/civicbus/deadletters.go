@@ -142,7 +142,7 @@ func newLettersRedrive() *cobra.Command {
 		Long: "Let dead letters re-enter where they failed, in the order in which they were written: those of admission at admission,\n" +
 			"others on the topic that they came from; an undeliverable one is decided for its one subscription. Without --execute only\n" +
 			"the plan is shown.\n\n" +
-			"A redrive leaves no mark on the letter: redriven twice it is decided twice, and its deliveries have the same ids both times.",
+			"The letter stays, and counts as open no more: redriven twice it is decided twice, and its deliveries have the same ids both times.",
 		Example: "  civicbus dead-letters redrive --cause undeliverable_topic --execute\n" +
 			"  civicbus dead-letters redrive 3:17 --subject-file mother.txt --execute",
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -82,6 +82,9 @@ func (c *Client) Letters(ctx context.Context, f LetterFilter) iter.Seq2[Letter, 
 				yield(Letter{}, err)
 				return
 			}
+			if r.Value == nil {
+				continue // says that a letter before it was redriven
+			}
 			l, err := c.letter(ctx, r)
 			if err != nil {
 				yield(Letter{}, err)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"civicbus/codecs"
@@ -23,8 +24,8 @@ import (
 const toAdmission = "admission"
 
 // Step is what a redrive does with one dead letter. A letter redriven twice is decided twice; its deliveries carry the same
-// ids both times, so a subscriber that tells repeats by ce_id gets it once. Nothing is written down about a redrive: the
-// letter stays, and the decisions of what became of it are on audit-decisions.
+// ids both times, so a subscriber that tells repeats by ce_id gets it once. The letter stays, with a mark behind it for those who
+// count what is open; the decisions of what became of it are on audit-decisions.
 type Step struct {
 	Letter Letter
 	To     string // admission, or the topic that it came from; empty: it cannot be redriven
@@ -87,6 +88,11 @@ const (
 // Redrive carries a plan out, in its order, and hands each result on. It ends with the first error; every step handed on
 // before is done, and the others are not begun, so that the same plan can be carried out again from there.
 func (c *Client) Redrive(ctx context.Context, steps []Step, given []admission.Given, each func(Result) error) error {
+	marks, err := c.cfg.Connection.Client(kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	if err != nil {
+		return err
+	}
+	defer marks.Close()
 	var publisher *Publisher
 	defer func() {
 		if publisher != nil {
@@ -119,6 +125,13 @@ func (c *Client) Redrive(ctx context.Context, steps []Step, given []admission.Gi
 			}
 			if err != nil {
 				return fmt.Errorf("redrive dead letter %s to %s: %w", s.Letter.Place, s.To, err)
+			}
+		}
+		if slices.Contains([]string{Redriven, string(admission.Accepted), string(admission.Held)}, result.Status) {
+			at := s.Letter.Place
+			mark := &kgo.Record{Topic: topology.DeadLetters.Name, Partition: at.Partition, Headers: []kgo.RecordHeader{{Key: codecs.HeaderRedrivenLetter, Value: strconv.AppendInt(nil, at.Offset, 10)}}}
+			if err := marks.ProduceSync(ctx, mark).FirstErr(); err != nil {
+				return fmt.Errorf("mark dead letter %s as redriven: %w", at, err)
 			}
 		}
 		if err := each(result); err != nil {

@@ -49,7 +49,7 @@ func named(query string) []string {
 	quoted := regexp.MustCompile(`"[^"]*"|\{[^}]*\}|by \([^)]*\)|\[[^\]]*\]`)
 	var names []string
 	for _, word := range regexp.MustCompile(`[a-z_]+\(?`).FindAllString(quoted.ReplaceAllString(query, " "), -1) {
-		if !strings.HasSuffix(word, "(") && !slices.Contains([]string{"and", "or", "unless", "sum", "max", "by", "le"}, word) {
+		if !strings.HasSuffix(word, "(") && !slices.Contains([]string{"and", "or", "unless", "sum", "max", "min", "by", "le"}, word) {
 			names = append(names, word)
 		}
 	}

@@ -141,7 +141,7 @@ func (r *tour) follow(text string) (ran int) {
 	return ran
 }
 
-var exports = regexp.MustCompile(`(?m)^export (CIVICBUS_\w+)=(\S+)$`)
+var exports = regexp.MustCompile(`(?m)^export ((?:CIVICBUS|OTEL)_\w+)=(\S+)$`)
 
 // step runs one block and compares what it prints with want. A block of a client that is not installed here is passed over,
 // which is said, and which is no step.

@@ -188,12 +188,6 @@ var securedReader string
 
 // confluentKafka reads with librdkafka's Python client what is its own, and is refused what is not.
 func (b *bus) confluentKafka(c access.Client, other string, n int) {
-	python := os.Getenv("CIVICBUS_TEST_PYTHON")
-	if python == "" {
-		if python = "python3"; !installed(python, "-c", "import confluent_kafka, fastavro") {
-			b.t.Skip("python3 has no confluent-kafka and fastavro: pip install them, or name a Python that has by CIVICBUS_TEST_PYTHON")
-		}
-	}
 	text, err := c.Text("librdkafka")
 	b.must(err)
 	file := filepath.Join(b.t.TempDir(), "client.properties")
@@ -202,7 +196,7 @@ func (b *bus) confluentKafka(c access.Client, other string, n int) {
 		Read    []map[string]any
 		Refused map[string]string
 	}
-	out := b.command(python, "-c", securedReader, file, b.cfg.Registry.URL, c.Topic, fmt.Sprint(n), topology.SubscriberTopicName(other), access.GroupPrefix(other)+"reader",
+	out := b.python(securedReader, file, b.cfg.Registry.URL, c.Topic, fmt.Sprint(n), topology.SubscriberTopicName(other), access.GroupPrefix(other)+"reader",
 		topology.InboxTopicName(register))
 	b.must(json.Unmarshal([]byte(out), &got))
 	if len(got.Read) != n {

@@ -59,15 +59,8 @@ func TestAnyClient(t *testing.T) {
 	})
 
 	b.sub("python", func() {
-		python := os.Getenv("CIVICBUS_TEST_PYTHON")
-		if python == "" {
-			python = "python3"
-			if err := exec.CommandContext(b.t.Context(), python, "-c", "import confluent_kafka, fastavro").Run(); err != nil {
-				b.t.Skip("python3 has no confluent-kafka and fastavro: pip install them, or name a Python that has by CIVICBUS_TEST_PYTHON")
-			}
-		}
 		var read []map[string]any
-		b.must(json.Unmarshal([]byte(b.command(python, "-c", reader, broker, b.cfg.Registry.URL, topic, "5")), &read))
+		b.must(json.Unmarshal([]byte(b.python(reader, broker, b.cfg.Registry.URL, topic, "5")), &read))
 		if len(read) != len(who) {
 			b.t.Errorf("%d records, want %d", len(read), len(who))
 		}
@@ -85,10 +78,25 @@ func TestAnyClient(t *testing.T) {
 	})
 }
 
+//go:embed testdata/value.py
+var value string
+
 // reader is a subscriber in Python.
 //
 //go:embed testdata/reader.py
 var reader string
+
+// python runs a script after value.py, and returns its standard output; without a Python that has its packages it skips the test.
+func (b *bus) python(script string, args ...string) string {
+	b.t.Helper()
+	python := os.Getenv("CIVICBUS_TEST_PYTHON")
+	if python == "" {
+		if python = "python3"; !installed(python, "-c", "import confluent_kafka, fastavro") {
+			b.t.Skip("python3 has no confluent-kafka and fastavro: pip install them, or name a Python that has by CIVICBUS_TEST_PYTHON")
+		}
+	}
+	return b.command(python, append([]string{"-c", value + script}, args...)...)
+}
 
 // command runs a program and returns its standard output.
 func (b *bus) command(name string, args ...string) string {

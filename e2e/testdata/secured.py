@@ -1,30 +1,10 @@
 """A subscriber of a secured cluster, configured by the file that civicbus printed. It reads N deliveries from its topic, tries
 what is not its own, and prints both as JSON. Arguments: file, registry, topic, N, another's topic, another's group, an inbox."""
-import io
-import json
-import struct
-import sys
-import urllib.request
-
 from confluent_kafka import Consumer, Producer
-from fastavro import parse_schema, schemaless_reader
 
 path, registry, topic, count, other, group, inbox = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]), *sys.argv[5:8]
 with open(path) as lines:
     settings = dict(line.rstrip("\n").split("=", 1) for line in lines if not line.startswith("#"))
-schemas = {}
-
-
-def schema(number, tries=5):
-    while number not in schemas:
-        try:
-            with urllib.request.urlopen(f"{registry}/schemas/ids/{number}") as answer:
-                schemas[number] = parse_schema(json.loads(json.load(answer)["schema"]))
-        except OSError:  # a busy registry drops a connection now and then
-            tries -= 1
-            if not tries:
-                raise
-    return schemas[number]
 
 
 def take(wanted, topics, **changed):
@@ -40,9 +20,7 @@ def take(wanted, topics, **changed):
         elif message.error():
             said.append(message.error().name())
         else:
-            magic, number = struct.unpack(">bI", message.value()[:5])
-            assert magic == 0
-            got.append(schemaless_reader(io.BytesIO(message.value()[5:]), schema(number)))
+            got.append(decode(registry, message.value()))
     consumer.close()
     return got, said[0] if said else f"{len(got)} records"
 

@@ -9,7 +9,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash"
+	"slices"
 	"strings"
 	"sync"
 )
@@ -39,7 +39,7 @@ var ErrUnknownReference = errors.New("unknown reference")
 // subscription, and needs no random number in a transaction that may be tried again. Safe for concurrent use.
 type References struct {
 	block cipher.Block
-	macs  sync.Pool // of hash.Hash
+	macs  sync.Pool // of *mac
 }
 
 // NewReferences derives its keys from the bus key: ErrShortSecret.
@@ -56,19 +56,18 @@ func NewReferences(secret []byte) (*References, error) {
 		return nil, fmt.Errorf("derive the keys of references: %w", err)
 	}
 	r := &References{block: block}
-	r.macs.New = func() any { return hmac.New(sha256.New, keys[32:]) }
+	r.macs.New = func() any { return newMAC(keys[32:]) }
 	return r, nil
 }
 
 // sum is over the length of the subscription's id, the id, and what is sealed.
 func (r *References) sum(subscription string, plain []byte) []byte {
-	h := r.macs.Get().(hash.Hash)
-	defer r.macs.Put(h)
-	h.Reset()
-	h.Write(binary.BigEndian.AppendUint32(nil, uint32(len(subscription))))
-	h.Write([]byte(subscription))
-	h.Write(plain)
-	return h.Sum(nil)[:aes.BlockSize]
+	m := r.macs.Get().(*mac)
+	defer r.macs.Put(m)
+	m.start()
+	m.text = binary.BigEndian.AppendUint32(m.text, uint32(len(subscription)))
+	m.text = append(append(m.text, subscription...), plain...)
+	return slices.Clone(m.finish()[:aes.BlockSize])
 }
 
 // Append appends a reference as one subscription gets it.

@@ -25,7 +25,6 @@ type Step struct {
 	// deaths on its own, beside the router. The zero Subject: none.
 	Ended   refdata.Subject
 	Answers Answers  // the delivery that the event answers; the zero Answers: none
-	Told    []Told   // what civicbus itself then tells
 	Held    string   // the cause of the dead letter, where admission holds the event; empty: it is admitted
 	Records []Record // one for each distinct subject: each is one record on the event stream and one decision
 }
@@ -34,13 +33,6 @@ type Step struct {
 type Answers struct {
 	Event        string // the file of the event
 	Subscription string
-}
-
-// Told is a delivery of an event of civicbus's own, about the life event that the step's event answers.
-type Told struct {
-	Subscription string
-	Subject      refdata.Subject
-	Text         string // of what tells how a journey stands; empty: of another type
 }
 
 // Record is what must be decided of one subject's record of an event.
@@ -130,11 +122,8 @@ type scenarioForm struct {
 type stepForm struct {
 	Title, Consents, Event, Ended, Held string
 	Answers                             Answers
-	Told                                []toldForm
 	Records                             []recordForm
 }
-
-type toldForm struct{ Subscription, Subject, Text string }
 
 type recordForm struct {
 	Role, Subject string
@@ -150,13 +139,6 @@ type verdictForm struct {
 
 func (f stepForm) build() (Step, error) {
 	step := Step{Title: f.Title, Consents: f.Consents, Event: f.Event, Held: f.Held, Answers: f.Answers}
-	for _, t := range f.Told {
-		subject, ok := refdata.ParseSubject(t.Subject)
-		if !ok {
-			return Step{}, fmt.Errorf("step %s: told: subject is scheme:id", f.Event)
-		}
-		step.Told = append(step.Told, Told{t.Subscription, subject, t.Text})
-	}
 	if f.Ended != "" {
 		ended, ok := refdata.ParseSubject(f.Ended)
 		if !ok {

@@ -76,3 +76,6 @@ func ReadStory() (*Story, error) {
 
 // Event is one of the story's events, by its own id: a CloudEvent in JSON format. nil: there is none.
 func (s *Story) Event(id string) []byte { return s.events[id] }
+
+// Events counts them.
+func (s *Story) Events() int { return len(s.events) }

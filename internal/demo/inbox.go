@@ -91,15 +91,19 @@ func delivered(who, how string, e envelope, data any, note string) Seen {
 // envelope is what the story looks at of a delivery's attributes.
 type envelope struct{ ID, Type, Subscription, CorrelationID string }
 
-// says is what a person would read first.
+// says is what a person would read first: of whom, if that is there, and what.
 func says(data any) string {
 	members, _ := data.(map[string]any)
+	name := ""
+	if person, ok := members["person"].(map[string]any); ok && person["name"] != nil {
+		name = fmt.Sprint(person["name"], ": ")
+	}
 	if address, ok := members["newAddress"].(map[string]any); ok {
 		members = address
 	}
-	for _, name := range []string{"text", "municipality", "outcome"} {
-		if text, ok := members[name].(string); ok {
-			return text
+	for _, member := range []string{"text", "municipality", "outcome"} {
+		if text, ok := members[member].(string); ok {
+			return name + text
 		}
 	}
 	return ""

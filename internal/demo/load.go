@@ -32,7 +32,6 @@ type Player struct {
 	log    *watch
 	pub    *admin.Publisher
 	lives  map[string]string // life event by the file of the event
-	shown  map[string]string // by which step's event a delivery of civicbus's own was told
 
 	connection kafka.Connection
 	gateway    string
@@ -47,7 +46,7 @@ const (
 
 // Load puts the example world's schemas and reference data on the cluster and returns once all of it is in effect.
 func Load(ctx context.Context, cfg Config, say func(string)) (*Player, error) {
-	p := &Player{lives: map[string]string{}, shown: map[string]string{}, connection: cfg.Admin.Connection, gateway: cfg.Gateway, token: cfg.Token}
+	p := &Player{lives: map[string]string{}, connection: cfg.Admin.Connection, gateway: cfg.Gateway, token: cfg.Token}
 	var err error
 	if p.world, err = examples.Load(); err != nil {
 		return nil, err

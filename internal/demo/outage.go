@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+
+	"civicbus/topology"
 )
 
 // post is the post office's subscription to moves, and law the benefits agency's, which needs no consent and has a topic of its own.
@@ -49,12 +51,12 @@ func (s *story) outage(ctx context.Context) error {
 	if err := s.move(ctx, "address-2026-11-14-2005"); err != nil {
 		return err
 	}
-	if err := s.record(ctx, "router", "address-2026-11-14-2005", post); err != nil {
+	if err := s.record(ctx, topology.Router.Name, "address-2026-11-14-2005", "the verdict on her last move"); err != nil {
 		return err
 	}
 	s.hooks.fail("")
 	s.did("posti.fi", "its server", "is back", "")
-	if err := s.record(ctx, "delivery", "address-2026-11-13-2004", post); err != nil {
+	if err := s.record(ctx, topology.Delivery.Name, "address-2026-11-13-2004", "the verdicts at each attempt on the move that waited"); err != nil {
 		return err
 	}
 	return s.in.arrived(ctx, at, map[string]int{post: 3})
@@ -69,29 +71,30 @@ func (s *story) move(ctx context.Context, id string) error {
 	return s.in.arrived(ctx, at, map[string]int{law: 1})
 }
 
-// record waits until it is on record that something of an event was denied to a subscription, and notes all verdicts on it of one kind
-// of decision.
-func (s *story) record(ctx context.Context, kind, id, subscription string) error {
-	var names struct{ Source string }
-	if err := json.Unmarshal(s.of.Event(id), &names); err != nil {
+// record waits until it is on record that a move was not to be told to the post after all, and notes all verdicts of one kind of decision
+// on it, in their order.
+func (s *story) record(ctx context.Context, kind, id, what string) error {
+	var event struct{ Source string }
+	if err := json.Unmarshal(s.of.Event(id), &event); err != nil {
 		return fmt.Errorf("event %s: %w", id, err)
 	}
-	life := s.p.keys.LifeEvent(names.Source, id)
+	life := s.p.keys.LifeEvent(event.Source, id)
 	for {
 		var all []string
+		denied := false
 		for _, d := range s.p.log.all {
 			for _, v := range d.Verdicts {
-				if d.Kind == kind && d.LifeEventID == life && v.Subscription == subscription {
-					all = append(all, outcome(v.Permit, v.Reason))
+				if d.Kind == kind && d.LifeEventID == life && v.Subscription == post {
+					all, denied = append(all, outcome(v.Permit, v.Reason)), !v.Permit
 				}
 			}
 		}
-		if len(all) > 0 && strings.HasPrefix(all[len(all)-1], "denied") {
-			s.did(s.whose[subscription], "on record", kind, strings.Join(all, ", then "))
+		if denied {
+			s.did(s.whose[post], "on record", what, strings.Join(all, ", then "))
 			return nil
 		}
 		if err := s.p.log.next(ctx); err != nil {
-			return fmt.Errorf("wait for a denial of %s to %s: %w", kind, subscription, err)
+			return fmt.Errorf("wait for a denial by %s: %w", kind, err)
 		}
 	}
 }

@@ -22,7 +22,6 @@ type Told struct {
 	Scenario, Title, EventType string
 	Held                       string // the cause, where admission held the event
 	Records                    []Record
-	Notes                      []Note
 	Faults                     []string // where it differs from what was expected; empty: as expected
 }
 
@@ -33,9 +32,6 @@ type Record struct {
 	Outcome string
 	Lines   []Line
 }
-
-// Note is one delivery of an event of civicbus's own.
-type Note struct{ Subscriber, EventType, Text string }
 
 // Line is one verdict.
 type Line struct {
@@ -103,11 +99,6 @@ func (p *Player) step(ctx context.Context, s examples.Scenario, step examples.St
 		got.Subject = want.Subject
 		told.Records = append(told.Records, got)
 	}
-	for _, want := range step.Told {
-		if err := p.told(ctx, step, want, &told); err != nil {
-			return told, err
-		}
-	}
 	return told, nil
 }
 
@@ -148,6 +139,30 @@ func (p *Player) publish(ctx context.Context, step examples.Step, told *Told) (l
 	return a.LifeEvent, nil
 }
 
+// answering is an event with the correlationid of the delivery that it answers: its publisher's own name of that life event.
+func (p *Player) answering(ctx context.Context, event []byte, a examples.Answers, organisation string) ([]byte, error) {
+	correlation := p.keys.For(organisation).SealID(p.lives[a.Event])
+	for !p.log.has(a.Subscription, correlation) {
+		if err := p.log.next(ctx); err != nil {
+			return nil, fmt.Errorf("wait for a delivery to %s: %w", a.Subscription, err)
+		}
+	}
+	return correlated(event, correlation)
+}
+
+// correlated is an event with a correlationid.
+func correlated(event []byte, correlation string) ([]byte, error) {
+	var members map[string]json.RawMessage
+	err := json.Unmarshal(event, &members)
+	if err != nil {
+		return nil, err
+	}
+	if members["correlationid"], err = json.Marshal(correlation); err != nil {
+		return nil, err
+	}
+	return json.Marshal(members)
+}
+
 // record reads one decision, and its deliveries.
 func (p *Player) record(ctx context.Context, d *codecs.Decision) (Record, error) {
 	r := Record{Role: d.Role, Outcome: d.Outcome}
@@ -185,7 +200,9 @@ func (p *Player) contents(ctx context.Context, rec *kgo.Record, line *Line) erro
 		return err
 	}
 	line.Delivered, line.empty = paths(data)
-	line.known = schema.Leaves()
+	for _, path := range schema.Leaves() {
+		line.known = append(line.known, named(path))
+	}
 	if w := headerOf(rec, codecs.HeaderWithheld); w != "" {
 		line.Withheld = strings.Split(w, ",")
 	}
@@ -217,16 +234,23 @@ func paths(data any) (held, empty []string) {
 	seen := map[string]bool{}
 	leaves("data", data, seen)
 	for path, value := range seen {
-		path = strings.Replace(path, "data.profile.", "profile.", 1)
 		if value {
-			held = append(held, path)
+			held = append(held, named(path))
 		} else {
-			empty = append(empty, path)
+			empty = append(empty, named(path))
 		}
 	}
 	slices.Sort(held)
 	slices.Sort(empty)
 	return held, empty
+}
+
+// named is a path as rules name it: what is known of the subject stands beside the data.
+func named(path string) string {
+	if rest, ok := strings.CutPrefix(path, "data.profile"); ok {
+		return "profile" + rest
+	}
+	return path
 }
 
 // leaves collects paths: true for one that holds a value, be it in one element of an array alone.

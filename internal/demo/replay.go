@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"civicbus/topology"
 )
 
 // replay sends the post again what it lost: one operator asks, and cannot approve; another one does.
@@ -52,7 +54,7 @@ func (s *story) replay(ctx context.Context) error {
 		return err
 	}
 	s.did("anna, operator", "GET /api/replays/{id}", "the replay", fmt.Sprintf("done, %d sent again: %s", row.Sent, row.Reasons))
-	return s.record(ctx, "replay", "address-2026-11-10-2001", post)
+	return s.record(ctx, topology.Replay.Name, "address-2026-11-10-2001", "the replay's verdict on her first move")
 }
 
 // reasons are how many verdicts had which reason.

@@ -35,13 +35,6 @@ func Show(w io.Writer, t Told) {
 		tw.Style().Options.SeparateRows = true
 		fmt.Fprintln(w, tw.Render())
 	}
-	for _, n := range t.Notes {
-		text := n.EventType
-		if n.Text != "" {
-			text = n.Text
-		}
-		fmt.Fprintf(w, "  civicbus tells %s: %s\n", n.Subscriber, text)
-	}
 	for _, f := range t.Faults {
 		fmt.Fprintln(w, "  NOT AS EXPECTED:", f)
 	}

@@ -193,26 +193,19 @@ func (s *story) at() int {
 
 // post publishes one of the story's events over HTTP; correlation is of the delivery that it answers, if it answers one.
 func (s *story) post(ctx context.Context, id, correlation string) error {
-	var event map[string]json.RawMessage
-	if err := json.Unmarshal(s.of.Event(id), &event); err != nil {
-		return fmt.Errorf("event %s: %w", id, err)
+	text := s.of.Event(id)
+	var event struct {
+		Source, Type string
+		Data         any
 	}
-	var names struct{ Source, Type string }
-	if err := json.Unmarshal(s.of.Event(id), &names); err != nil {
-		return fmt.Errorf("event %s: %w", id, err)
+	err := json.Unmarshal(text, &event)
+	if err == nil && correlation != "" {
+		text, err = correlated(text, correlation)
 	}
-	if correlation != "" {
-		text, err := json.Marshal(correlation)
-		if err != nil {
-			return err
-		}
-		event["correlationid"] = text
-	}
-	text, err := json.Marshal(event)
 	if err != nil {
-		return err
+		return fmt.Errorf("event %s: %w", id, err)
 	}
-	organisation, begun := s.p.world.Publisher(names.Source), time.Since(s.in.began)
+	organisation, begun := s.p.world.Publisher(event.Source), time.Since(s.in.began)
 	a, err := s.web.ask(ctx, Who{Organisation: organisation}, http.MethodPost, "/api/events", "application/cloudevents+json", text)
 	if err != nil {
 		return err
@@ -221,7 +214,7 @@ func (s *story) post(ctx context.Context, id, correlation string) error {
 	if err := a.into(&got); err != nil {
 		return err
 	}
-	s.in.add(Seen{Line: examples.Line{Who: organisation, How: "POST /api/events", What: names.Type, Says: got.Status}, At: begun})
+	s.in.add(Seen{Line: examples.Line{Who: organisation, How: "POST /api/events", What: event.Type, Says: got.Status, Note: says(event.Data)}, At: begun})
 	return nil
 }
 

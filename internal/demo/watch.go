@@ -69,6 +69,16 @@ func (w *watch) next(ctx context.Context) error {
 	return nil
 }
 
+// has says whether a delivery to a subscription was taken in that correlates so.
+func (w *watch) has(subscription, correlation string) bool {
+	for _, rec := range w.delivered {
+		if headerOf(rec, codecs.HeaderSubscription) == subscription && headerOf(rec, codecs.HeaderCorrelation) == correlation {
+			return true
+		}
+	}
+	return false
+}
+
 // catchUp takes in all that is committed now.
 func (w *watch) catchUp(ctx context.Context) error {
 	ends, err := kadm.NewClient(w.client).ListCommittedOffsets(ctx, w.client.GetConsumeTopics()...)

@@ -102,7 +102,7 @@ func (b *bus) traced(trace string) []string {
 		name := s.Name
 		for _, a := range s.Attributes {
 			if k := string(a.Key); k == "messaging.kafka.consumer.group" || k == "http.response.status_code" {
-				name += " " + a.Value.Emit()
+				name += " " + a.Value.String()
 			}
 		}
 		names = append(names, name)

@@ -55,7 +55,7 @@ type demoTold struct {
 // concludeDemo compares all that was seen with what was expected, and ends with 1 where it differs.
 func concludeDemo(out io.Writer, d demoTold) error {
 	t, faults := demo.Conclude(d.scenarios, d.story, d.steps, d.acts)
-	fmt.Fprintf(out, "\n%d events (%d held), %d decisions, %d deliveries, %d denials, and a story of %d acts, in %.1fs\n",
+	fmt.Fprintf(out, "\n%d events (%d held), %d decisions, %d deliveries, %d denials, and a story of %d acts, in %.1f s\n",
 		t.Events, t.Held, t.Records, t.Permits, t.Denials, len(d.acts), d.took.Seconds())
 	if faults > 0 {
 		fmt.Fprintf(out, "NOT as expected: %d differences\n", faults)

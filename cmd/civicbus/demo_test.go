@@ -5,8 +5,11 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
 	"reflect"
+	"regexp"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/spf13/cobra"
@@ -35,7 +38,16 @@ func TestDemo(t *testing.T) {
 	if code := execute(t.Context(), root, &errs); code != 0 {
 		t.Fatalf("exit code %d\n%s%s", code, out.String(), errs.String())
 	}
-	said{0, out.String(), errs.String()}.want(t, 0, "5 services updated. Review and confirm.", "all as expected")
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(readme), "civicbus demo\n```\n\n```text\n")
+	sample, _, ok := strings.Cut(rest, "```")
+	shown := strings.Split(regexp.QuoteMeta(sample), "…")
+	if !ok || !regexp.MustCompile(`(?s)\A`+strings.Join(shown, ".*")+`\z`).MatchString(out.String()) {
+		t.Errorf("README.md shows\n%s\nand the demo\n%s", sample, out.String())
+	}
 	posts := 0
 	for _, act := range told.acts {
 		for _, line := range act.Lines {

@@ -257,7 +257,9 @@ func named(path string) string {
 func leaves(path string, v any, into map[string]bool) {
 	switch v := v.(type) {
 	case nil:
-		into[path] = into[path]
+		if !into[path] {
+			into[path] = false
+		}
 	case map[string]any:
 		for name, child := range v {
 			leaves(path+"."+name, child, into)

@@ -14,7 +14,7 @@ import (
 // replay sends the post again what it lost: one operator asks, and cannot approve; another one does.
 func (s *story) replay(ctx context.Context) error {
 	at := s.at()
-	wanted := map[string]any{"subscription": post, "from": s.in.began.UTC().Format(time.RFC3339Nano)}
+	wanted := map[string]any{"subscription": toPost, "from": s.in.began.UTC().Format(time.RFC3339Nano)}
 	anna, bertil := Who{Operator: "anna"}, Who{Operator: "bertil"}
 	var plan struct {
 		Events, Sent int
@@ -44,7 +44,7 @@ func (s *story) replay(ctx context.Context) error {
 		return err
 	}
 	s.did("bertil, operator", "POST /api/replays/{id}/approve", "the replay", "approved")
-	if err := s.in.arrived(ctx, at, map[string]int{post: 2}); err != nil {
+	if err := s.in.arrived(ctx, at, map[string]int{toPost: 2}); err != nil {
 		return err
 	}
 	if err := poll(ctx, func() (bool, error) {

@@ -3,6 +3,7 @@ package demo
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -124,9 +125,7 @@ func (s *story) subscribe(ctx context.Context) error {
 		}()
 	}
 	for range ids {
-		if e := <-failed; e != nil {
-			err = e
-		}
+		err = errors.Join(err, <-failed)
 	}
 	return err
 }

@@ -52,3 +52,16 @@ const (
 	UsageTwice                                      // a permit is counted as a delivery twice
 	busEnd
 )
+
+// Defects of what is sent later, and of what comes back.
+const (
+	AttemptUndecided Flaw = busEnd + 1 + iota // an attempt at a webhook is made whatever is decided then
+	RetryForgotten                            // what was not taken does not wait any more
+	ReportTwice                               // a report of an attempt counts as often as it comes
+	ReplayUndecided                           // what was withdrawn or objected to is sent again
+	ProgressEarly                             // how far a replay has come is committed before what it sends
+	OutcomeTwice                              // an outcome counts as often as it is read
+	ConfirmedTwice                            // a confirmation is handed on as often as it comes
+	ConfirmUnasked                            // anybody may confirm for anybody
+	laterEnd
+)

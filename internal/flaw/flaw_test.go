@@ -41,6 +41,9 @@ func TestChaosFindsEveryFlaw(t *testing.T) {
 		t.Errorf("%d flaws can be planted, want at least 20", len(all))
 	}
 	names := map[string]bool{}
+	for _, f := range flaw.Later() {
+		names["TestFlaws/"+strings.ReplaceAll(f.String(), " ", "_")] = true
+	}
 	for _, f := range all {
 		name := "TestFlaws/" + strings.ReplaceAll(f.String(), " ", "_")
 		if f.String() == "" || names[name] {
@@ -56,5 +59,44 @@ func TestChaosFindsEveryFlaw(t *testing.T) {
 	}
 	if err != nil {
 		t.Errorf("%v: %s", err, said.String())
+	}
+}
+
+// noticed names the test that has to turn red where a defect of what is sent later, or of what comes back, is planted from the
+// begin on.
+var noticed = map[flaw.Flaw]struct{ in, by string }{
+	flaw.AttemptUndecided: {"civicbus/e2e", "TestReplayToWebhooks"},
+	flaw.RetryForgotten:   {"civicbus/processors/delivery", "TestSettle"},
+	flaw.ReportTwice:      {"civicbus/processors/delivery", "TestSettle"},
+	flaw.ReplayUndecided:  {"civicbus/internal/replay", "TestOnlyWhatIsPermittedNow"},
+	flaw.ProgressEarly:    {"civicbus/internal/replay", "TestKilledAtRandomMoments"},
+	flaw.OutcomeTwice:     {"civicbus/internal/journeys", "TestAnyOrder"},
+	flaw.ConfirmedTwice:   {"civicbus/processors/journey", "TestFromDecisionsToConfirmation"},
+	flaw.ConfirmUnasked:   {"civicbus/processors/journey", "TestWhoMayConfirm"},
+}
+
+// TestChaosFindsEveryLaterFlaw plants each of them in the test that has to notice it. A kill at a random moment may miss the
+// moment that shows one: it has three tries.
+func TestChaosFindsEveryLaterFlaw(t *testing.T) {
+	for _, f := range flaw.Later() {
+		t.Run(f.String(), func(t *testing.T) {
+			test := noticed[f]
+			for range 3 {
+				cmd := exec.CommandContext(t.Context(), "go", "test", "-tags", "synctests", "-count=1", "-ldflags", "-X 'civicbus/internal/flaw.first="+f.String()+"'", "-run", "^"+test.by+"$", test.in)
+				out, err := cmd.CombinedOutput()
+				if err != nil && bytes.Contains(out, []byte("--- FAIL: "+test.by)) {
+					for line := range strings.Lines(string(out)) {
+						if strings.Contains(line, "_test.go:") {
+							t.Logf("found by %s: %s", test.by, strings.TrimSpace(line))
+							return
+						}
+					}
+				}
+				if err != nil || test.in == "" {
+					t.Fatalf("%v: %s", err, out)
+				}
+			}
+			t.Errorf("not found by %s", test.by)
+		})
 	}
 }

@@ -13,6 +13,9 @@ var names = map[Flaw]string{
 	AckEarly: "acknowledged too early", CommandRepeated: "repeated command carried out", RepeatPassed: "repeat check dropped",
 	RepeatUnrecorded: "decision of a repeat dropped", RowTwice: "profile row written twice", DeliveryByOffset: "delivery id by offset",
 	BodyWhole: "withheld fields delivered", SubjectShared: "one pseudonym for all subscribers", PrefixSkipped: "prefix not contiguous",
+	AttemptUndecided: "attempt undecided", RetryForgotten: "retry forgotten", ReportTwice: "report counted twice", ReplayUndecided: "replay undecided",
+	ProgressEarly: "progress before the sends", OutcomeTwice: "outcome counted twice", ConfirmedTwice: "confirmed twice", ConfirmUnasked: "confirmed by anybody",
+
 	EntrySkipped: "audit entry skipped", ChainInMemory: "chain kept beside the transaction", UsageTwice: "delivery counted twice",
 }
 
@@ -24,6 +27,9 @@ func Engine() []Flaw { return between(None, engineEnd) }
 
 // Bus lists the defects of the bus around it.
 func Bus() []Flaw { return between(engineEnd, busEnd) }
+
+// Later lists the defects of what is sent later, and of what comes back.
+func Later() []Flaw { return between(busEnd, laterEnd) }
 
 func between(after, before Flaw) (all []Flaw) {
 	for f := after + 1; f < before; f++ {

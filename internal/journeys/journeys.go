@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"civicbus/codecs"
+	"civicbus/internal/flaw"
 	"civicbus/internal/verdict"
 )
 
@@ -139,7 +140,7 @@ func reported(row *codecs.Journey, in *codecs.JourneyInput) *codecs.JourneyItem 
 		return nil
 	}
 	it := item(row, in.Service, at)
-	if it == nil || it.Report == in.Report {
+	if it == nil || it.Report == in.Report && !flaw.Planted(flaw.OutcomeTwice) {
 		return nil
 	}
 	it.State, it.Report, it.At, it.ConfirmedAt = in.State, in.Report, in.At, 0
@@ -164,7 +165,7 @@ func reported(row *codecs.Journey, in *codecs.JourneyInput) *codecs.JourneyItem 
 func confirm(row *codecs.Journey, in *codecs.JourneyInput) []Confirmation {
 	for i := range row.Items {
 		it := &row.Items[i]
-		if it.Service == in.Service && row.Subjects[it.Subject].Subject == in.Subject && in.Subject != "" && Waits(row, it) {
+		if it.Service == in.Service && row.Subjects[it.Subject].Subject == in.Subject && in.Subject != "" && (Waits(row, it) || it.ConfirmedAt != 0 && flaw.Planted(flaw.ConfirmedTwice)) {
 			it.ConfirmedAt = in.At
 			return []Confirmation{{in.Subject, it.Service, row.EventType, it.Report}}
 		}

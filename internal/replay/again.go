@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"civicbus/codecs"
+	"civicbus/internal/flaw"
 	"civicbus/internal/kafka"
 	"civicbus/internal/projections"
 	"civicbus/internal/pseudonym"
@@ -123,6 +125,14 @@ func (a *again) decide(snap *verdict.Snapshot, e *event, now time.Time) ([]deliv
 		return nil, d, nil
 	}
 	consents := a.tables.Consents(e.key)
+	if flaw.Planted(flaw.ReplayUndecided) && consents != nil {
+		then := *consents
+		then.Objections, then.Grants = nil, slices.Clone(then.Grants)
+		for i := range then.Grants {
+			then.Grants[i].State = verdict.GrantGiven
+		}
+		consents = &then
+	}
 	if consents != nil {
 		d.ConsentVersion = consents.Version
 	}
@@ -155,8 +165,7 @@ func (a *again) one(snap *verdict.Snapshot, e *event, was *codecs.VerdictItem, c
 		return out, nil, nil
 	}
 	out.sub = v.Sub
-	out.item = codecs.VerdictItem{Subscription: v.Sub.ID, SubscriptionVersion: v.Sub.Version, Subscriber: v.Sub.Subscriber, TrustVersion: v.TrustVersion,
-		Permit: v.Permit, Reason: v.Reason, Basis: v.Basis, Purpose: v.Sub.Purpose, Reference: v.Reference, ReferenceVersion: v.ReferenceVersion}
+	out.item = v.Item()
 	if !v.Permit {
 		return out, nil, nil
 	}

@@ -91,6 +91,17 @@ func offsets(of map[int32]standing) map[string]map[int32]kafka.Progress {
 	return map[string]map[int32]kafka.Progress{decisions: out}
 }
 
+// commit commits progress by itself, apart from what was sent: for flaw.ProgressEarly alone.
+func commit(ctx context.Context, admin *kadm.Client, id string, progress map[string]map[int32]kafka.Progress) error {
+	var at kadm.Offsets
+	for topic, partitions := range progress {
+		for p, o := range partitions {
+			at.Add(kadm.Offset{Topic: topic, Partition: p, At: o.Offset, LeaderEpoch: -1, Metadata: o.Note})
+		}
+	}
+	return admin.CommitAllOffsets(ctx, groupOf(id), at)
+}
+
 // Progress is how far a replay has come.
 type Progress struct {
 	Total     int64                // offsets of audit-decisions to be looked through

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"civicbus/codecs"
+	"civicbus/internal/flaw"
 )
 
 // Outcomes of a report. Closed list.
@@ -95,7 +96,7 @@ func Settle(row codecs.DeliveryRow, report *codecs.DeliveryReport) (codecs.Deliv
 	i := slices.IndexFunc(row.Waiting, func(w codecs.WaitingDelivery) bool {
 		return w.Offset == report.Offset && w.Subscription == report.Subscription
 	})
-	if i < 0 || row.Waiting[i].Attempts+1 != report.Attempt {
+	if i < 0 || row.Waiting[i].Attempts+1 != report.Attempt && !flaw.Planted(flaw.ReportTwice) {
 		return row, Consequence{}
 	}
 	c := Consequence{Known: true, Was: row.Waiting[i]}
@@ -111,6 +112,9 @@ func Settle(row codecs.DeliveryRow, report *codecs.DeliveryReport) (codecs.Deliv
 	case Failed, Gone:
 		if report.Outcome == Gone {
 			c.Pause = PausedGone
+		}
+		if flaw.Planted(flaw.RetryForgotten) {
+			break
 		}
 		if report.Attempt >= MaxAttempts {
 			c.Bury = Undeliverable

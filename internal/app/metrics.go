@@ -28,7 +28,7 @@ func newMetrics(reg *prometheus.Registry, leaseAge time.Duration) *metrics {
 		decisions: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "civicbus_decisions_total", Help: "Decisions by kind and outcome; a transaction that was tried again counts again."}, []string{"kind", "outcome"}),
 		restarts:  prometheus.NewCounterVec(prometheus.CounterOpts{Name: "civicbus_group_restarts_total", Help: "Times a group was started again after it failed."}, []string{"group"}),
 		decided:   prometheus.NewHistogram(prometheus.HistogramOpts{Name: "civicbus_event_decision_seconds", Help: "Time from when admission let an event in until its decision committed, and its deliveries to topics with it; of each partition in each transaction the oldest event, not of what was redriven.", Buckets: prometheus.ExponentialBuckets(0.005, 2, 18)}),
-		journeys:  prometheus.NewCounterVec(prometheus.CounterOpts{Name: "civicbus_journeys_total", Help: "What group journey did: subjects notified, journeys closed, confirmations handed on, events refused by admission, inputs that had no room, rows expired."}, []string{"what"}),
+		journeys:  prometheus.NewCounterVec(prometheus.CounterOpts{Name: "civicbus_journeys_total", Help: "What group journey did: subjects notified, journeys closed, confirmations handed on or denied, events refused by admission, inputs that had no room, rows expired."}, []string{"what"}),
 	}
 	lease := prometheus.NewGauge(prometheus.GaugeOpts{Name: "civicbus_lease_seconds", Help: "The lease's age: so long after a changed row can be read, nobody decides on the one before any more."})
 	lease.Set(leaseAge.Seconds())

@@ -46,6 +46,12 @@ func (p *process) dies(writes int) {
 	p.left = writes
 }
 
+func (p *process) isDead() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.dead
+}
+
 func (p *process) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	var d net.Dialer
 	c, err := d.DialContext(ctx, network, address)
@@ -148,9 +154,15 @@ func TestKilledAtRandomMoments(t *testing.T) {
 		cfg := b.config()
 		cfg.Connection.Options = append(cfg.Connection.Options, kgo.Dialer(p.dial))
 		world, err := tables.NewWorld(cfg.Connection, cfg.Registry, cfg.Records, cfg.Age, slog.New(slog.DiscardHandler))
+		if p.isDead() { // already
+			return
+		}
 		b.Must(err)
 		running.Go(func() { world.Run(ctx) })
 		r, err := replay.NewRunner(replay.RunnerConfig{Config: cfg, Tables: world})
+		if p.isDead() {
+			return
+		}
 		b.Must(err)
 		running.Go(func() { _ = r.Run(ctx) }) // a dead one goes on believing that it is alive
 	}

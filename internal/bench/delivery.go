@@ -29,6 +29,7 @@ const (
 	hooks         = 100
 	hooksMatching = 5
 	hooksRate     = 100 // events a second
+	hooksTurn     = 1_000 // events of a side before the other's turn comes, for four turns
 	hooksPeople   = 2_000
 	hookDead      = 0 // the receiver that takes connections and never answers
 	hookLate      = 10 * time.Second
@@ -124,7 +125,8 @@ func (w *hookWorld) runs(ctx context.Context, c Config, n *app.Node) (Result, er
 // sides is one run: c.Events with one dead, and as many without, in turns that change places, since a machine's hiccups decide what
 // 99 of 100 wait: in one stretch they would all be one side's.
 func (w *hookWorld) sides(ctx context.Context, c Config, n *app.Node, d *DeliveryRun) (got [2][]float64, err error) {
-	for _, side := range []int{0, 1, 1, 0, 0, 1, 1, 0} {
+	turns := min(4, max(1, c.Events/hooksTurn))
+	for _, side := range []int{0, 1, 1, 0, 0, 1, 1, 0}[:2*turns] {
 		if _, err := w.run(ctx, 2*hooks/hooksMatching, d); err != nil { // handshakes and connections: the clock may have been set since
 			return got, err
 		}
@@ -132,7 +134,7 @@ func (w *hookWorld) sides(ctx context.Context, c Config, n *app.Node, d *Deliver
 			w.hold = make(chan struct{})
 			w.dead.Store(true)
 		}
-		part, err := w.run(ctx, max(1, c.Events/4), d)
+		part, err := w.run(ctx, c.Events/turns, d)
 		if err != nil {
 			return got, err
 		}

@@ -28,7 +28,7 @@ import (
 const (
 	hooks         = 100
 	hooksMatching = 5
-	hooksRate     = 100 // events a second
+	hooksRate     = 100   // events a second
 	hooksTurn     = 1_000 // events of a side before the other's turn comes, for four turns
 	hooksPeople   = 2_000
 	hookDead      = 0 // the receiver that takes connections and never answers

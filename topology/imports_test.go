@@ -24,11 +24,12 @@ var mayImport = map[string][]string{
 	"codecs":             {"schemas"},
 	"internal/flaw":      {},                          // what chaos plants; a constant without its build tag
 	"internal/verdict":   {"codecs", "internal/flaw"}, // pure
-	"internal/pseudonym": {"internal/flaw"},           // what hangs on the bus key knows nothing else
+	"internal/tracing":   {"codecs"},
+	"internal/pseudonym": {"internal/flaw"}, // what hangs on the bus key knows nothing else
 	"topology":           {"codecs", "internal/verdict"},
 
 	"internal/access":      {"codecs", "internal/verdict", "topology"},
-	"internal/admission":   {"codecs", "internal/flaw", "internal/pseudonym"}, // pure as verdict, and two ways to Kafka
+	"internal/admission":   {"codecs", "internal/flaw", "internal/pseudonym", "internal/tracing"}, // pure as verdict, and two ways to Kafka
 	"internal/kafka":       {"internal/flaw", "topology"},
 	"internal/projections": {"codecs", "internal/verdict", "topology"},
 	"internal/tables":      {"codecs", "internal/flaw", "internal/kafka", "internal/verdict", "topology"},
@@ -40,7 +41,7 @@ var mayImport = map[string][]string{
 	"internal/embedded":    {},
 
 	"processors":   {"codecs", "internal/admission", "internal/audit", "internal/flaw", "internal/journeys", "internal/kafka", "internal/projections", "internal/pseudonym", "internal/verdict", "processors", "topology"},
-	"internal/app": {"codecs", "internal/access", "internal/admin", "internal/admission", "internal/audit", "internal/delivery", "internal/flaw", "internal/gateway", "internal/journeys", "internal/kafka", "internal/projections", "internal/pseudonym", "internal/replay", "internal/tables", "internal/verdict", "processors", "topology"},
+	"internal/app": {"codecs", "internal/access", "internal/admin", "internal/admission", "internal/audit", "internal/delivery", "internal/flaw", "internal/gateway", "internal/journeys", "internal/kafka", "internal/projections", "internal/pseudonym", "internal/replay", "internal/tables", "internal/tracing", "internal/verdict", "processors", "topology"},
 
 	// The edges stand beside the processors, not on them, and not on each other.
 	"internal/admin":    edge,
@@ -60,7 +61,7 @@ var mayImport = map[string][]string{
 	"cmd":             {"codecs", "examples", "internal", "topology", "schemas"},
 }
 
-var edge = []string{"codecs", "internal/access", "internal/admission", "internal/audit", "internal/flaw", "internal/journeys", "internal/kafka", "internal/leave", "internal/projections", "internal/pseudonym", "internal/refdata", "internal/tables", "internal/verdict", "schemas", "topology"}
+var edge = []string{"codecs", "internal/access", "internal/admission", "internal/audit", "internal/flaw", "internal/journeys", "internal/kafka", "internal/leave", "internal/projections", "internal/pseudonym", "internal/refdata", "internal/tables", "internal/tracing", "internal/verdict", "schemas", "topology"}
 
 // below says whether a package is one of a name's.
 func below(pkg, name string) bool { return pkg == name || strings.HasPrefix(pkg, name+"/") }

@@ -51,7 +51,7 @@ func traced(ctx context.Context, cfg *config.Config, nc *app.Config, log *slog.L
 	if !cfg.Tracing.Enabled {
 		return func() {}, nil
 	}
-	tracer, end, err := tracing.Start(ctx, nc.Instance, log)
+	tracer, end, err := tracing.Start(ctx, nc.Instance, os.Getenv, log)
 	if err != nil {
 		return nil, err
 	}

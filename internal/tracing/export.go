@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"slices"
 
 	"go.opentelemetry.io/otel"
@@ -17,11 +16,11 @@ import (
 
 // Start is a tracer for a whole process: its spans go out by OTLP over HTTP, in batches, and what is not taken is dropped. Where
 // they go, which are sampled and what the process is called is OpenTelemetry's own to say, in the environment
-// (OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_TRACES_SAMPLER, OTEL_SERVICE_NAME, ...). instance tells processes apart. stop sends what has
-// not been sent yet.
-func Start(ctx context.Context, instance string, log *slog.Logger) (_ *Tracer, stop func(context.Context) error, err error) {
+// (OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_TRACES_SAMPLER, OTEL_SERVICE_NAME, ...), which its libraries read; getenv reads the same. instance
+// tells processes apart. stop sends what has not been sent yet.
+func Start(ctx context.Context, instance string, getenv func(name string) string, log *slog.Logger) (_ *Tracer, stop func(context.Context) error, err error) {
 	for _, name := range []string{"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"} {
-		if v := os.Getenv(name); !slices.Contains([]string{"", "http/protobuf"}, v) {
+		if v := getenv(name); !slices.Contains([]string{"", "http/protobuf"}, v) {
 			return nil, nil, fmt.Errorf("send traces: %s is %q, want http/protobuf, which is all that civicbus speaks", name, v)
 		}
 	}

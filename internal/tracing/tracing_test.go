@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -128,7 +129,7 @@ func TestStart(t *testing.T) {
 	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", server.URL)
 	t.Setenv("OTEL_SERVICE_NAME", "bus of a test")
 	log := slog.New(slog.DiscardHandler)
-	tracer, stop, err := Start(t.Context(), "node-1", log)
+	tracer, stop, err := Start(t.Context(), "node-1", os.Getenv, log)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -148,7 +149,7 @@ func TestStart(t *testing.T) {
 		t.Errorf("about %v", about)
 	}
 	t.Setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
-	if _, _, err := Start(t.Context(), "node-1", log); err == nil || !strings.Contains(err.Error(), "http/protobuf") {
+	if _, _, err := Start(t.Context(), "node-1", os.Getenv, log); err == nil || !strings.Contains(err.Error(), "http/protobuf") {
 		t.Errorf("a protocol that is not spoken: %v", err)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -83,16 +84,14 @@ func TestChaosFindsEveryLaterFlaw(t *testing.T) {
 			test := noticed[f]
 			for range 3 {
 				cmd := exec.CommandContext(t.Context(), "go", "test", "-tags", "synctests", "-count=1", "-ldflags", "-X 'civicbus/internal/flaw.first="+f.String()+"'", "-run", "^"+test.by+"$", test.in)
+				cmd.Env = append(os.Environ(), "CIVICBUS_TEST_REPLAY_KILLS=12")
 				out, err := cmd.CombinedOutput()
-				if err != nil && bytes.Contains(out, []byte("--- FAIL: "+test.by)) {
-					for line := range strings.Lines(string(out)) {
-						if strings.Contains(line, "_test.go:") {
-							t.Logf("found by %s: %s", test.by, strings.TrimSpace(line))
-							return
-						}
-					}
-				}
-				if err != nil || test.in == "" {
+				_, how, failed := strings.Cut(string(out), "--- FAIL: "+test.by)
+				switch {
+				case err != nil && failed:
+					t.Logf("found by %s%s", test.by, how)
+					return
+				case err != nil || test.in == "":
 					t.Fatalf("%v: %s", err, out)
 				}
 			}

@@ -119,7 +119,8 @@ func Sends(reason string) bool {
 	return reason == verdict.ReasonConsent || reason == verdict.ReasonRule
 }
 
-// ProgressOf tells how far a replay has come, from what it has committed.
+// ProgressOf tells how far a replay has come, from what it has committed; of one that ended long ago, from its row, which does not
+// say how far a cancelled one had come.
 func ProgressOf(ctx context.Context, admin *kadm.Client, row *codecs.Replay) (Progress, error) {
 	at, err := standings(ctx, admin, row)
 	if err != nil {
@@ -140,6 +141,15 @@ func ProgressOf(ctx context.Context, admin *kadm.Client, row *codecs.Replay) (Pr
 		}
 	}
 	p.Counts = sorted(counts)
+	if row.EndedAt > 0 && p.Last.IsZero() { // Kafka has forgotten it (offsets.retention.minutes), and the row has not
+		p.Counts, p.Verdicts, p.Last = row.Counts, 0, time.UnixMilli(row.EndedAt)
+		for _, c := range p.Counts {
+			p.Verdicts += c.Count
+		}
+		if row.Status == done {
+			p.Looked = p.Total
+		}
+	}
 	for _, c := range p.Counts {
 		if Sends(c.Reason) {
 			p.Sent += c.Count

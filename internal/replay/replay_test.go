@@ -2,6 +2,7 @@ package replay_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -61,6 +62,13 @@ func TestDeliveriesAreSentAgain(t *testing.T) {
 	}
 	if p := b.progress("first"); p.Looked != p.Total || p.Sent != 12 || p.PerSecond <= 0 || p.Left != 0 {
 		t.Errorf("progress %+v", p)
+	}
+
+	known := b.progress("first")
+	forgotten, err := b.Admin.Kafka().DeleteGroups(t.Context(), "replay.first") // as Kafka does of itself after a while
+	b.Must(errors.Join(err, forgotten.Error()))
+	if p := b.progress("first"); p.Looked != p.Total || p.Sent != known.Sent || p.Verdicts != known.Verdicts || !slices.Equal(p.Counts, known.Counts) || p.Left != 0 {
+		t.Errorf("long ago: %+v, was %+v", p, known)
 	}
 
 	b.start(codecs.Replay{ID: "second", Subscriber: gatewaytest.Subscriber(0), Rate: 1000})

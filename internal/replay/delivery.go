@@ -73,6 +73,9 @@ func (a *again) delivery(snap *verdict.Snapshot, e *event, d *deliver) (*kgo.Rec
 			Held: verdict.AppendHeld(nil, verdict.Deliverable(e.schema), d.permit.Fields)})))
 	}
 	add(codecs.HeaderReplayed, "true")
+	if d.sub.Delivery.Kind == "webhook" { // for its sender, who does not let it leave
+		add(codecs.HeaderTrace, e.env.Trace)
+	}
 	return r, nil
 }
 

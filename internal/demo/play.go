@@ -41,8 +41,7 @@ type Line struct {
 	Delivered                []string // data paths that hold a value, for a permit
 	Withheld                 []string
 
-	empty []string // paths that hold null
-	known []string // every path of the subscriber's schema
+	empty []string // fields of the subscriber's schema that are null and not withheld: the event itself has nothing there
 }
 
 // Play tells every scenario in order and hands each step's outcome on. The error is of the cluster; what differs from the
@@ -199,17 +198,31 @@ func (p *Player) contents(ctx context.Context, rec *kgo.Record, line *Line) erro
 	if err != nil {
 		return err
 	}
-	line.Delivered, line.empty = paths(data)
-	for _, path := range schema.Leaves() {
-		line.known = append(line.known, named(path))
-	}
 	if w := headerOf(rec, codecs.HeaderWithheld); w != "" {
 		line.Withheld = strings.Split(w, ",")
 	}
+	var null []string
+	line.Delivered, null = paths(data)
+	line.empty = empty(schema.Leaves(), null, line.Withheld)
 	if _, err := p.keys.For(strings.TrimPrefix(rec.Topic, topology.SubscriberTopicName(""))).Open(headerOf(rec, codecs.HeaderSubject)); err != nil {
 		return fmt.Errorf("the delivery's subject: %w", err)
 	}
 	return nil
+}
+
+// empty lists the fields of a schema at or below those that are null, but not those that were withheld, nor of the profile, which every
+// schema has whole.
+func empty(schema, null, withheld []string) (fields []string) {
+	at := func(list []string, path string) bool {
+		return slices.ContainsFunc(list, func(l string) bool { return covers(l, path) })
+	}
+	for _, path := range schema {
+		record := slices.ContainsFunc(schema, func(other string) bool { return other != path && covers(path, other) })
+		if !record && at(null, path) && !at(withheld, path) && !covers("data.profile", path) {
+			fields = append(fields, path)
+		}
+	}
+	return fields
 }
 
 // data reads a delivery by the schema that its value names.
@@ -229,28 +242,19 @@ func (p *Player) data(ctx context.Context, rec *kgo.Record) (data any, schema *c
 	return data, schema, err
 }
 
-// paths lists those of data that hold a value, and those that hold null, sorted.
-func paths(data any) (held, empty []string) {
+// paths lists those of data that hold a value, and those that are null, the first sorted; what is known of the subject stands beside the data.
+func paths(data any) (held, null []string) {
 	seen := map[string]bool{}
 	leaves("data", data, seen)
 	for path, value := range seen {
 		if value {
-			held = append(held, named(path))
+			held = append(held, strings.Replace(path, "data.profile.", "profile.", 1))
 		} else {
-			empty = append(empty, named(path))
+			null = append(null, path)
 		}
 	}
 	slices.Sort(held)
-	slices.Sort(empty)
-	return held, empty
-}
-
-// named is a path as rules name it: what is known of the subject stands beside the data.
-func named(path string) string {
-	if rest, ok := strings.CutPrefix(path, "data.profile"); ok {
-		return "profile" + rest
-	}
-	return path
+	return held, null
 }
 
 // leaves collects paths: true for one that holds a value, be it in one element of an array alone.

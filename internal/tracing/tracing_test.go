@@ -1,25 +1,21 @@
 package tracing
 
 import (
-	"compress/gzip"
 	"context"
+	"encoding/hex"
 	"fmt"
-	"io"
 	"log/slog"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"strings"
 	"testing"
 	"time"
 
 	"civicbus/codecs"
+	"civicbus/internal/tracing/tracingtest"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
-	collector "go.opentelemetry.io/proto/otlp/collector/trace/v1"
-	"google.golang.org/protobuf/proto"
 )
 
 const (
@@ -111,22 +107,8 @@ func TestOff(t *testing.T) {
 
 // TestStart sends to a collector, as OpenTelemetry's environment says.
 func TestStart(t *testing.T) {
-	got := make(chan *collector.ExportTraceServiceRequest, 1)
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		var body io.Reader = r.Body
-		if r.Header.Get("Content-Encoding") == "gzip" {
-			body, _ = gzip.NewReader(r.Body)
-		}
-		raw, err := io.ReadAll(body)
-		req := new(collector.ExportTraceServiceRequest)
-		if err != nil || proto.Unmarshal(raw, req) != nil || r.URL.Path != "/v1/traces" {
-			w.WriteHeader(http.StatusBadRequest)
-			return
-		}
-		got <- req
-	}))
-	t.Cleanup(server.Close)
-	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", server.URL)
+	collector := tracingtest.Start(t)
+	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.URL)
 	t.Setenv("OTEL_SERVICE_NAME", "bus of a test")
 	log := slog.New(slog.DiscardHandler)
 	tracer, stop, err := Start(t.Context(), "node-1", os.Getenv, log)
@@ -137,12 +119,11 @@ func TestStart(t *testing.T) {
 	if err := stop(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	sent := (<-got).GetResourceSpans()[0]
-	if s := sent.GetScopeSpans()[0].GetSpans()[0]; s.GetName() != "life.birth process" || fmt.Sprintf("%x", s.GetTraceId()) != traceID {
-		t.Errorf("sent %v", s)
+	if id, _ := hex.DecodeString(traceID); !collector.Has(id, "life.birth process") {
+		t.Fatalf("sent %v", collector.Sent())
 	}
 	about := map[string]string{}
-	for _, a := range sent.GetResource().GetAttributes() {
+	for _, a := range collector.Sent()[0].GetResource().GetAttributes() {
 		about[a.GetKey()] = a.GetValue().GetStringValue()
 	}
 	if about["service.name"] != "bus of a test" || about["service.instance.id"] != "node-1" {

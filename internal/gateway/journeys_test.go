@@ -76,6 +76,26 @@ func TestAJourneyOverHTTP(t *testing.T) {
 	if p := b.want(http.StatusConflict, mother, "POST", "/api/me/journeys/"+hers[0].ID+"/confirm", `{"service":"kela.fi"}`).problem(); p != "not_waiting" {
 		t.Error(p)
 	}
+	// A wallet that she has told nothing cannot confirm for her, and she sees that it tried.
+	sealed, err := keys.For("wallet.example").Seal(keys.Subject("fi-hetu", "140392-9029"))
+	b.must(err)
+	b.want(http.StatusAccepted, "wallet.example", "POST", "/api/events", `{"specversion": "1.0", "id": "for-her", "source": "https://wallet.example", "type": "fi.civicbus.journey.confirm", "subject": "`+sealed+
+		`", "correlationid": "`+keys.For("wallet.example").SealID(life)+`", "recipient": "civicbus", "datacontenttype": "application/json", "data": {"service": "dvv.fi"}}`, "Content-Type", "application/cloudevents+json")
+	b.eventually("it stands in her history", func() bool {
+		var history struct {
+			Entries []struct{ What, Outcome, Recipient, Reason string }
+		}
+		b.must(json.Unmarshal([]byte(b.want(http.StatusOK, mother, "GET", "/api/me/history", "").text), &history))
+		for _, e := range history.Entries {
+			if e.What == "confirmation" {
+				return e.Outcome == "denied" && e.Recipient == "wallet.example" && e.Reason == "subscription_not_active"
+			}
+		}
+		return false
+	})
+	if hers = seen(mother); hers[0].Waiting != 1 {
+		t.Errorf("it was taken: %+v", hers)
+	}
 	for range 2 {
 		b.want(http.StatusAccepted, mother, "POST", "/api/me/journeys/"+hers[0].ID+"/confirm", `{"service":"dvv.fi"}`)
 	}

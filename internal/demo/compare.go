@@ -115,7 +115,7 @@ func outcome(permit bool, reason string) string {
 func differ(what string, got, want []string) (faults []string) {
 	for _, g := range got {
 		if !slices.ContainsFunc(want, func(w string) bool { return covers(w, g) }) {
-			faults = append(faults, g+" is "+what+", want only "+strings.Join(want, ", "))
+			faults = append(faults, g+" is "+what+", want only ["+strings.Join(want, ", ")+"]")
 		}
 	}
 	for _, w := range want {

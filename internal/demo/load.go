@@ -1,6 +1,7 @@
 // Package demo plays the example world on a running civicbus: it loads the reference data, publishes the events of each
-// scenario, and compares every verdict and every delivery with what examples/scenarios.yaml says must come. It works from
-// outside, through the streams and topics alone, so what it shows is what an operator and a subscriber see.
+// scenario, and compares every verdict and every delivery with what examples/scenarios.yaml says must come. Then it tells a story
+// over real connections, as the agencies and people in it, and compares what each of them sees with examples/story. It works from
+// outside, through the gateway, the streams and topics alone, so what it shows is what an operator, a subscriber and a person see.
 package demo
 
 import (

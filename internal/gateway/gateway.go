@@ -182,7 +182,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	select {
 	case err = <-served:
 		stop()
-		<-failed
+		err = errors.Join(err, <-failed)
 	case err = <-failed:
 		end()
 		err = errors.Join(fmt.Errorf("read the rows that the gateway shows: %w", err), <-served)

@@ -106,11 +106,10 @@ func (r *Registry) register(req *http.Request) (any, error) {
 		return nil, refuse(sr.ErrIncompatibleSchema.Code, "schema being registered is incompatible with an earlier schema for subject %q (level %s): %s",
 			subject, level, strings.Join(found, "; "))
 	}
-	id, version, err := r.store.RegisterSchema(subject, schema)
+	id, version, err := r.put(subject, schema)
 	if err != nil {
 		return nil, refuse(sr.ErrInvalidSchema.Code, "%v", err)
 	}
-	r.highest[subject] = version
 	return map[string]int{"id": id}, r.accept(change{Op: opRegister, Subject: subject, Version: version, ID: id, Schema: schema.Schema, References: schema.References})
 }
 

@@ -10,6 +10,7 @@ import (
 
 // TestOwnTopicPage does what docs/own-topic.md says, block by block, on a secured embedded cluster.
 func TestOwnTopicPage(t *testing.T) {
+	long(t)
 	if realcluster.FromEnv() != nil {
 		t.Skip("the page is about the embedded cluster")
 	}

@@ -332,3 +332,11 @@ func TestMatches(t *testing.T) {
 		}
 	}
 }
+
+// long skips a test that .ci/run runs, and that would make the usual run longer than one waits for it.
+func long(t *testing.T) {
+	t.Helper()
+	if os.Getenv("CIVICBUS_TEST_LONG") == "" {
+		t.Skip("only with CIVICBUS_TEST_LONG")
+	}
+}

@@ -12,6 +12,7 @@ import (
 
 // TestTracingPage does what docs/tracing.md says, block by block, beside a collector, which then has what the page says.
 func TestTracingPage(t *testing.T) {
+	long(t)
 	if realcluster.FromEnv() != nil {
 		t.Skip("the page is about the embedded cluster")
 	}

@@ -11,6 +11,7 @@ import (
 
 // TestWebhooksPage does what docs/webhooks.md says, block by block, on an embedded cluster.
 func TestWebhooksPage(t *testing.T) {
+	long(t)
 	if realcluster.FromEnv() != nil {
 		t.Skip("the page is about the embedded cluster")
 	}

@@ -6,9 +6,7 @@ import (
 
 // The benchmark of webhooks runs, small; nothing is asserted on time.
 func TestDelivery(t *testing.T) {
-	if testing.Short() {
-		t.Skip("runs a cluster and two groups")
-	}
+	long(t)
 	t.Parallel()
 	r := runSmall(t, "delivery", 1, 60, 2)
 	d := r.Delivery

@@ -7,9 +7,7 @@ import (
 )
 
 func TestGatewayShort(t *testing.T) {
-	if testing.Short() {
-		t.Skip("runs a cluster and a gateway")
-	}
+	long(t)
 	c, err := embedded.Start(t.Context(), embedded.Config{})
 	if err != nil {
 		t.Fatal(err)

@@ -8,9 +8,7 @@ import (
 )
 
 func TestPipelineShort(t *testing.T) {
-	if testing.Short() {
-		t.Skip("runs a cluster and every stage")
-	}
+	long(t)
 	c, err := embedded.Start(t.Context(), embedded.Config{})
 	if err != nil {
 		t.Fatal(err)

@@ -14,13 +14,23 @@ import (
 	"civicbus/topology"
 
 	"github.com/coder/websocket"
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// topic is an organisation's own program that reads its topic, from what comes since the story began.
+// topic is an organisation's own program that reads its topic, from its end on.
 func (s *story) topic(ctx context.Context, organisation string) (read func(context.Context) error, err error) {
-	client, err := s.p.connection.Client(kgo.ConsumeTopics(topology.SubscriberTopicName(organisation)), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
-		kgo.ConsumeResetOffset(kgo.NewOffset().AfterMilli(s.in.began.UnixMilli())), kgo.FetchMaxWait(100*time.Millisecond))
+	name := topology.SubscriberTopicName(organisation)
+	ends, err := s.p.client.Kafka().ListEndOffsets(ctx, name)
+	if err == nil {
+		err = ends.Error()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list where the topic of %s ends: %w", organisation, err)
+	}
+	from := map[int32]kgo.Offset{}
+	ends.Each(func(end kadm.ListedOffset) { from[end.Partition] = kgo.NewOffset().At(end.Offset) })
+	client, err := s.p.connection.Client(kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{name: from}), kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.FetchMaxWait(100*time.Millisecond))
 	if err != nil {
 		return nil, err
 	}

@@ -51,7 +51,7 @@ func NewWorld(conn kafka.Connection, registry *codecs.Registry, records *codecs.
 
 func newReference(conn kafka.Connection, registry *codecs.Registry, records *codecs.Records, age time.Duration, log *slog.Logger, topics ...string) (*Reference, error) {
 	r := &Reference{registry: registry, log: log}
-	r.ctx, r.stop = context.WithCancel(context.Background())
+	r.ctx, r.stop = context.WithCancel(context.Background()) //nolint:gosec // the end of Run calls it; one that is never run holds nothing
 	r.make = func() (*reading, error) {
 		rows := NewRows(records, r.load, log)
 		view, err := kafka.NewView(conn, age, log, rows.Changed, topics...)

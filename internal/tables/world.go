@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -71,25 +72,38 @@ const (
 // false; then they are read anew from the start.
 func (r *Reference) Run(ctx context.Context) {
 	defer context.AfterFunc(ctx, r.stop)()
+	next := r.now.Load()
 	for again := firstAgain; ; again = min(2*again, lastAgain) {
 		began := time.Now()
-		err := r.now.Load().view.Run(ctx)
+		err := r.keep(ctx, next)
 		if time.Since(began) > time.Minute {
 			again = firstAgain
 		}
-		for ctx.Err() == nil {
+		for made := false; !made; {
+			if ctx.Err() != nil {
+				return
+			}
 			r.log.Error("tables are not kept current: nothing is decided on them until they are read anew", "error", err, "in", again)
 			wait(ctx, again)
-			var next *reading
-			if next, err = r.make(); err == nil {
-				r.now.Store(next)
-				break
-			}
-		}
-		if ctx.Err() != nil {
-			return
+			next, err = r.make()
+			made = err == nil
 		}
 	}
+}
+
+// keep runs a reading until it breaks or the context ends. It takes the place of the one before only when it is current: who
+// decides on a confirmation of that one must not meet tables that have hardly been read, and deny what is permitted.
+func (r *Reference) keep(ctx context.Context, of *reading) error {
+	ctx, stop := context.WithCancel(ctx)
+	var current sync.WaitGroup
+	defer current.Wait()
+	defer stop()
+	current.Go(func() {
+		if of.view.Wait(ctx) == nil {
+			r.now.Store(of)
+		}
+	})
+	return of.view.Run(ctx)
 }
 
 func wait(ctx context.Context, d time.Duration) {

@@ -1,0 +1,78 @@
+package tables_test
+
+import (
+	"context"
+	"log/slog"
+	"testing"
+	"time"
+
+	"civicbus/codecs"
+	"civicbus/internal/embedded"
+	"civicbus/internal/kafka"
+	"civicbus/internal/tables"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// When a table is made anew the tables are read again. Until they are current, whoever still decides on what was confirmed before
+// meets the rows of before: on tables that have hardly been read everything would be denied.
+func TestTablesAreReadAnew(t *testing.T) {
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	cluster, err := embedded.Start(ctx, embedded.Config{})
+	must(err)
+	defer func() { must(cluster.Close()) }()
+	conn := kafka.Connection{Brokers: cluster.Brokers()}
+	client, err := conn.Client(kgo.DefaultProduceTopic(tables.TrustTable))
+	must(err)
+	defer client.Close()
+	admin := kadm.NewClient(client)
+	_, err = admin.CreateTopics(ctx, 1, 1, nil, tables.CatalogTable, tables.TrustTable, tables.SubscriptionTable)
+	must(err)
+	registry, err := codecs.NewRegistry(codecs.RegistryConfig{URL: cluster.RegistryURL()})
+	must(err)
+	records := codecs.NewRecords()
+	must(records.Bind(ctx, registry))
+	row, err := records.Organisation.Encode(&codecs.Organisation{ID: "kela.fi", Version: 3})
+	must(err)
+	must(client.ProduceSync(ctx, &kgo.Record{Key: []byte("kela.fi"), Value: row}).FirstErr())
+
+	r, err := tables.NewReference(conn, registry, records, 300*time.Millisecond, slog.New(slog.DiscardHandler))
+	must(err)
+	running, stop := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	go func() { defer close(ended); r.Run(running) }()
+	defer func() { stop(); <-ended }()
+	must(r.Wait(ctx))
+	there := func() {
+		t.Helper()
+		if o := r.Snapshot().Organisation("kela.fi"); o == nil || o.Version != 3 {
+			t.Fatalf("organisation %+v", o)
+		}
+	}
+	there()
+
+	_, err = admin.DeleteTopic(ctx, tables.CatalogTable)
+	must(err)
+	for {
+		if _, err := admin.CreateTopic(ctx, 1, 1, nil, tables.CatalogTable); err == nil {
+			break
+		}
+		must(ctx.Err())
+	}
+	for want, seen := false, 0; seen < 2; { // first it is not current any more, then it is again
+		if _, fresh := r.Fresh(); fresh == want {
+			want = true
+			seen++
+		}
+		there()
+		must(ctx.Err())
+	}
+}

@@ -3,6 +3,7 @@ package tables_test
 import (
 	"context"
 	"log/slog"
+	"sync"
 	"testing"
 	"time"
 
@@ -42,9 +43,12 @@ func TestTablesAreReadAnew(t *testing.T) {
 	must(records.Bind(ctx, registry))
 	row, err := records.Organisation.Encode(&codecs.Organisation{ID: "kela.fi", Version: 3})
 	must(err)
-	must(client.ProduceSync(ctx, &kgo.Record{Key: []byte("kela.fi"), Value: row}).FirstErr())
+	gone := &kgo.Record{Topic: tables.CatalogTable, Key: []byte("gone")} // so that a table made anew is shorter than what was read
+	must(client.ProduceSync(ctx, &kgo.Record{Key: []byte("kela.fi"), Value: row}, gone).FirstErr())
 
-	r, err := tables.NewReference(conn, registry, records, 300*time.Millisecond, slog.New(slog.DiscardHandler))
+	broken := make(chan struct{})
+	log := slog.New(slog.NewTextHandler(closing(sync.OnceFunc(func() { close(broken) })), &slog.HandlerOptions{Level: slog.LevelError}))
+	r, err := tables.NewReference(conn, registry, records, 300*time.Millisecond, log)
 	must(err)
 	running, stop := context.WithCancel(ctx)
 	ended := make(chan struct{})
@@ -67,12 +71,21 @@ func TestTablesAreReadAnew(t *testing.T) {
 		}
 		must(ctx.Err())
 	}
-	for want, seen := false, 0; seen < 2; { // first it is not current any more, then it is again
-		if _, fresh := r.Fresh(); fresh == want {
-			want = true
-			seen++
-		}
+	for said := broken; ; {
 		there()
 		must(ctx.Err())
+		select {
+		case <-said:
+			said = nil
+		default:
+		}
+		if _, fresh := r.Fresh(); fresh && said == nil {
+			return
+		}
 	}
 }
+
+// closing is told of what is logged.
+type closing func()
+
+func (c closing) Write(p []byte) (int, error) { c(); return len(p), nil }

@@ -238,15 +238,10 @@ func shownRow[T any](ctx context.Context, g *Gateway, table, key string, record 
 	if row == nil {
 		return false, nil
 	}
-	id, _, err := codecs.WireID(row)
-	if err == nil {
-		_, err = g.cfg.Registry.Load(ctx, id)
-	}
-	if err == nil {
-		*into, err = record.Decode(row)
-	}
+	v, err := record.DecodeLoading(ctx, row)
 	if err != nil {
 		return false, fmt.Errorf("read a row of %s: %w", table, err)
 	}
+	*into = v
 	return true, nil
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -57,6 +58,7 @@ func TestReadmeTour(t *testing.T) {
 	}
 	text, _, _ := strings.Cut(rest, "\n## ")
 	r := newTour(t)
+	r.receiver()
 	ran := r.follow(text)
 	if ran < 12 {
 		t.Errorf("only %d blocks of the tour were run", ran)
@@ -88,6 +90,24 @@ func newTour(t *testing.T) *tour {
 
 // programDir holds the program once a page has needed it; TestMain removes it.
 var programDir string
+
+// receiver gives the tour's receiver of webhooks a free port and files of its own, and ends it when the tour breaks off.
+func (r *tour) receiver() {
+	r.t.Helper()
+	for _, name := range []string{"webhook.secret", "receiver.log", "receiver-again.log", "receiver.pid"} {
+		r.address["/tmp/"+name] = filepath.Join(r.dir, name)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.address["127.0.0.1:8765"] = l.Addr().String()
+	r.address[" 8765 "] = fmt.Sprintf(" %d ", l.Addr().(*net.TCPAddr).Port)
+	if err := l.Close(); err != nil {
+		r.t.Fatal(err)
+	}
+	r.t.Cleanup(func() { _ = exec.Command("sh", "-c", "kill $(cat "+r.address["/tmp/receiver.pid"]+")").Run() })
+}
 
 // program is civicbus as it is built now: linking takes longer than most pages.
 var program = sync.OnceValues(func() (file string, err error) {
@@ -155,7 +175,8 @@ func (r *tour) step(b block, want string) bool {
 	case words[0] == "kcat" && strings.Contains(b.text, "inbox.hus.fi") && !installed("kcat"):
 		r.t.Log("kcat is not installed: its event is published from the command line, for what follows")
 		b.text = "civicbus publish --as hus.fi -f examples/events/birth.json\n"
-	case words[0] == "kcat" && !installed("kcat"), b.language == "python" && !installed(python(), "-c", "import "+needs(b.text)):
+	case strings.Contains(b.text, "-hook") && !installed("python3"), strings.Contains(b.text, "/tmp/receiver") && !installed("python3"),
+		words[0] == "kcat" && !installed("kcat"), b.language == "python" && !installed(python(), "-c", "import "+needs(b.text)):
 		r.t.Logf("passed over, the client is not installed: %s", strings.Join(words[:3], " "))
 		return false
 	}

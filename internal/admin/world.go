@@ -26,7 +26,7 @@ func (c *Client) hold(ctx context.Context) (*world, error) {
 		return nil, err
 	}
 	w := &world{c: c}
-	if w.Reference, err = tables.NewReference(c.cfg.Connection, c.registry, c.records, ageOf(settings), c.cfg.Logger); err != nil {
+	if w.Reference, err = tables.NewReference(c.cfg.Connection, c.registry, c.records, ageOf(settings), c.cfg.Logger, nil); err != nil {
 		return nil, err
 	}
 	w.stop, err = c.keep(ctx, w.Reference)
@@ -69,15 +69,9 @@ func (c *Client) keep(ctx context.Context, of *tables.Reference) (stop func(), e
 	return stop, nil
 }
 
-// prepare registers the projected schemas of an event type's deliveries; what the registry refuses becomes dead letters
-// later, and must not keep everyone else's events out.
+// prepare registers the projected schemas of an event type's deliveries.
 func (w *world) prepare(ctx context.Context, eventType string, schema *codecs.Schema) error {
-	for _, t := range w.Snapshot().Targets(eventType, schema) {
-		if _, _, err := projections.Register(ctx, w.c.registry, t); err != nil && !errors.Is(err, codecs.ErrIncompatible) {
-			return err
-		}
-	}
-	return nil
+	return projections.Prepare(ctx, w.c.registry, w.Snapshot().Targets(eventType, schema))
 }
 
 // Publisher lets events in through admission, on tables that it keeps current. Close it.

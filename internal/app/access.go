@@ -26,18 +26,18 @@ func (e *edges) access(ctx context.Context) {
 	keeper.Run(ctx)
 }
 
-// accessRows is access.Rows on the edges' view.
+// accessRows is access.Rows on the edges' tables.
 type accessRows struct{ e *edges }
 
 // Fresh is access.Rows.
-func (r accessRows) Fresh() (time.Time, bool) { return r.e.view.Fresh() }
+func (r accessRows) Fresh() (time.Time, bool) { return r.e.tables.Fresh() }
 
 // Organisations is access.Rows.
 func (r accessRows) Organisations() []*codecs.Organisation {
-	return r.e.views.Snapshot().Organisations()
+	return r.e.tables.Snapshot().Organisations()
 }
 
 // Subscriptions is access.Rows.
 func (r accessRows) Subscriptions() []*codecs.Subscription {
-	return r.e.views.Snapshot().Subscriptions()
+	return r.e.tables.Snapshot().Subscriptions()
 }

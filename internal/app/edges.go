@@ -24,8 +24,7 @@ import (
 type edges struct {
 	node    *Node
 	letters *letters
-	views   *tables.Rows
-	view    *kafka.View
+	tables  *tables.Reference
 	wake    chan struct{} // has room for one: a row changed
 	moved   chan struct{} // the same, for access
 	mu      sync.Mutex
@@ -43,23 +42,21 @@ type activation struct {
 }
 
 func newEdges(n *Node) (*edges, error) {
-	e := &edges{node: n, letters: newLetters(n), views: tables.NewRows(n.records, n.schemas.await, n.log), wake: make(chan struct{}, 1), moved: make(chan struct{}, 1),
+	e := &edges{node: n, letters: newLetters(n), wake: make(chan struct{}, 1), moved: make(chan struct{}, 1),
 		known: map[string]bool{}, gone: map[string]bool{}, orgs: map[string]*codecs.Organisation{}, subs: map[string]*activation{}}
 	var err error
-	e.view, err = kafka.NewView(n.conn, n.cfg.LeaseAge, n.log, e.changed, tables.CatalogTable, tables.TrustTable, tables.SubscriptionTable)
+	e.tables, err = tables.NewReference(n.conn, n.registry, n.records, n.cfg.LeaseAge, n.log, e.changed)
 	return e, err
 }
 
-func (e *edges) changed(table, key string, row []byte) {
-	e.views.Changed(table, key, row)
+func (e *edges) changed(rows *verdict.Snapshot, table, key string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	snap := e.views.Snapshot()
 	switch table {
 	case tables.TrustTable:
-		e.orgs[key] = snap.Organisation(key)
+		e.orgs[key] = rows.Organisation(key)
 	case tables.SubscriptionTable:
-		sub := snap.Subscription(key)
+		sub := rows.Subscription(key)
 		switch a := e.subs[key]; {
 		case sub == nil || sub.Status != verdict.StatusActivating:
 			delete(e.subs, key)
@@ -80,32 +77,15 @@ func (e *edges) changed(table, key string, row []byte) {
 func (e *edges) run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	wg.Add(1)
-	go func() {
-		defer wg.Done()
-		if err := e.view.Run(ctx); err != nil {
-			e.node.log.Error("view of the edges ended: nothing is admitted any more", "error", err)
-		}
-	}()
-	if slices.Contains(e.node.cfg.Parts, PartKeepers) {
-		wg.Add(2)
-		go func() {
-			defer wg.Done()
-			e.keep(ctx)
-		}()
-		go func() {
-			defer wg.Done()
-			e.letters.run(ctx)
-		}()
+	wg.Go(func() { e.tables.Run(ctx) })
+	if e.node.runs(PartKeepers) {
+		wg.Go(func() { e.keep(ctx) })
+		wg.Go(func() { e.letters.run(ctx) })
 	}
-	if slices.Contains(e.node.cfg.Parts, PartAccess) {
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
-			e.access(ctx)
-		}()
+	if e.node.runs(PartAccess) {
+		wg.Go(func() { e.access(ctx) })
 	}
-	if slices.Contains(e.node.cfg.Parts, PartRelay) {
+	if e.node.runs(PartRelay) {
 		return e.relay(ctx)
 	}
 	<-ctx.Done()
@@ -121,7 +101,7 @@ func (e *edges) relay(ctx context.Context) error {
 	}
 	resolver := e.resolver()
 	relay, err := admission.NewRelay(admission.RelayConfig{Options: opts, Instance: n.cfg.Instance, Door: n.door(resolver.Belongs), Resolver: resolver,
-		Tables: func() admission.Tables { return e.views.Snapshot() }, Inboxes: e.inboxes, Lease: e.view, LeaseAge: n.cfg.LeaseAge,
+		Tables: func() admission.Tables { return e.tables.Snapshot() }, Inboxes: e.inboxes, Lease: e.tables, LeaseAge: n.cfg.LeaseAge,
 		Letters: n.records.DeadLetter, Session: n.cfg.Session, Logger: n.log, Metrics: n.metrics.admission, Tracer: n.cfg.Tracer})
 	if err != nil {
 		return err
@@ -132,7 +112,7 @@ func (e *edges) relay(ctx context.Context) error {
 // resolver prepares what admission may not fetch: an event's schema is let in only when its projections are registered.
 func (e *edges) resolver() *admission.Resolver {
 	return admission.NewResolver(e.node.registry, func(ctx context.Context, eventType string, s *codecs.Schema) error {
-		return e.node.projections.ensure(ctx, e.views.Snapshot(), eventType, s)
+		return e.node.projections.ensure(ctx, e.tables.Snapshot(), eventType, s)
 	})
 }
 
@@ -147,7 +127,7 @@ func (n *Node) Publisher() (*admission.Publisher, error) {
 	}
 	resolver := n.edges.resolver()
 	return admission.NewPublisher(admission.PublisherConfig{Options: opts, Door: n.door(resolver.Belongs), Resolver: resolver,
-		Tables: func() admission.Tables { return n.edges.views.Snapshot() }, Lease: n.edges.view, Letters: n.records.DeadLetter, Metrics: n.metrics.admission, Tracer: n.cfg.Tracer})
+		Tables: func() admission.Tables { return n.edges.tables.Snapshot() }, Lease: n.edges.tables, Letters: n.records.DeadLetter, Metrics: n.metrics.admission, Tracer: n.cfg.Tracer})
 }
 
 func (e *edges) inboxes() []string {
@@ -259,7 +239,12 @@ func (e *edges) activate(ctx context.Context, cl *kgo.Client) bool {
 	e.mu.Lock()
 	due := map[string]int64{}
 	now := time.Now()
+	rows := e.tables.Snapshot()
 	for id, a := range e.subs {
+		if !a.asked.IsZero() && rows.Subscription(id) == nil { // it vanished while the tables were read anew
+			delete(e.subs, id)
+			continue
+		}
 		if now.Sub(a.seen) >= e.node.cfg.LeaseAge && now.Sub(a.asked) > 5*time.Second {
 			due[id] = a.version
 		}

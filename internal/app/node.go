@@ -137,12 +137,12 @@ func Connect(ctx context.Context, cfg Config) (*Node, error) {
 	n := &Node{cfg: cfg, log: cfg.Logger, conn: cfg.Connection, records: codecs.NewRecords(), metrics: newMetrics(cfg.Metrics, cfg.LeaseAge)}
 	n.consents = verdict.NewPackedConsents(n.records.Consents)
 	var err error
-	if slices.Contains(cfg.Parts, PartHeads) || slices.Contains(cfg.Parts, topology.Audit.Name) {
+	if n.runs(PartHeads, topology.Audit.Name) {
 		keys, err := audit.NewKeys(cfg.AuditKey)
 		if err != nil {
 			return nil, fmt.Errorf("run %s and %s: %w (keys.audit_key_file)", topology.Audit.Name, PartHeads, err)
 		}
-		if slices.Contains(cfg.Parts, PartHeads) {
+		if n.runs(PartHeads) {
 			n.notary = audit.NewNotary(audit.NotaryConfig{Connection: cfg.Connection, Records: n.records, Keys: keys, Interval: cfg.Heads, File: cfg.HeadsFile,
 				Now: cfg.Now, Logger: n.log})
 		}
@@ -346,7 +346,7 @@ func (n *Node) Ready() error {
 		}
 	}
 	if n.edges != nil {
-		if _, ok := n.edges.view.Fresh(); !ok {
+		if _, ok := n.edges.tables.Fresh(); !ok {
 			errs = append(errs, errors.New("edges: the tables are not confirmed current"))
 		}
 	}

@@ -152,15 +152,9 @@ const rowsWithin = 5 * time.Second
 // publishWithin bounds the wait for Kafka, the lease and the registry: it lies below the time that a request has.
 const publishWithin = 20 * time.Second
 
-// prepare registers the projected schemas of an event type's deliveries. What the registry refuses becomes dead letters later:
-// it must not keep everyone else's events out.
+// prepare registers the projected schemas of an event type's deliveries.
 func (g *Gateway) prepare(ctx context.Context, eventType string, schema *codecs.Schema) error {
-	for _, t := range g.cfg.Tables.Snapshot().Targets(eventType, schema) {
-		if _, _, err := projections.Register(ctx, g.cfg.Registry, t); err != nil && !errors.Is(err, codecs.ErrIncompatible) && !errors.Is(err, codecs.ErrInvalidSchema) {
-			return err
-		}
-	}
-	return nil
+	return projections.Prepare(ctx, g.cfg.Registry, g.cfg.Tables.Snapshot().Targets(eventType, schema))
 }
 
 // API is the interface that the gateway serves, for its documentation.

@@ -4,6 +4,7 @@ package projections
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"civicbus/codecs"
@@ -31,4 +32,15 @@ func Register(ctx context.Context, registry *codecs.Registry, t verdict.Target) 
 		return nil, 0, err
 	}
 	return p, s.ID(), nil
+}
+
+// Prepare registers every target's projected schema. What the registry refuses becomes dead letters later: it must not keep
+// everyone else's events out. The error says that the registry is out of reach.
+func Prepare(ctx context.Context, registry *codecs.Registry, targets []verdict.Target) error {
+	for _, t := range targets {
+		if _, _, err := Register(ctx, registry, t); err != nil && !errors.Is(err, codecs.ErrIncompatible) && !errors.Is(err, codecs.ErrInvalidSchema) {
+			return err
+		}
+	}
+	return nil
 }

@@ -39,23 +39,35 @@ type World struct {
 	records *codecs.Records
 }
 
-// NewReference makes the view; Run fills it. records are bound.
-func NewReference(conn kafka.Connection, registry *codecs.Registry, records *codecs.Records, age time.Duration, log *slog.Logger) (*Reference, error) {
-	return newReference(conn, registry, records, age, log, CatalogTable, TrustTable, SubscriptionTable)
+// Changed is told of each row once it was read, with the rows that were read so far; of a row that is gone too. When the tables
+// are read anew it is told of every row again, and not of those that vanished meanwhile. Several goroutines call it, and the
+// reading of a partition waits for it.
+type Changed func(rows *verdict.Snapshot, table, key string)
+
+// NewReference makes the view; Run fills it. records are bound; changed may be nil.
+func NewReference(conn kafka.Connection, registry *codecs.Registry, records *codecs.Records, age time.Duration, log *slog.Logger, changed Changed) (*Reference, error) {
+	return newReference(conn, registry, records, age, log, changed, CatalogTable, TrustTable, SubscriptionTable)
 }
 
 // NewWorld makes the view; Run fills it. records are bound.
 func NewWorld(conn kafka.Connection, registry *codecs.Registry, records *codecs.Records, age time.Duration, log *slog.Logger) (*World, error) {
-	r, err := newReference(conn, registry, records, age, log, CatalogTable, TrustTable, SubscriptionTable, consentTable)
+	r, err := newReference(conn, registry, records, age, log, nil, CatalogTable, TrustTable, SubscriptionTable, consentTable)
 	return &World{r, records}, err
 }
 
-func newReference(conn kafka.Connection, registry *codecs.Registry, records *codecs.Records, age time.Duration, log *slog.Logger, topics ...string) (*Reference, error) {
+func newReference(conn kafka.Connection, registry *codecs.Registry, records *codecs.Records, age time.Duration, log *slog.Logger, changed Changed, topics ...string) (*Reference, error) {
 	r := &Reference{registry: registry, log: log}
 	r.ctx, r.stop = context.WithCancel(context.Background()) //nolint:gosec // the end of Run calls it; one that is never run holds nothing
 	r.make = func() (*reading, error) {
 		rows := NewRows(records, r.load, log)
-		view, err := kafka.NewView(conn, age, log, rows.Changed, topics...)
+		told := rows.Changed
+		if changed != nil {
+			told = func(table, key string, row []byte) {
+				rows.Changed(table, key, row)
+				changed(rows.Snapshot(), table, key)
+			}
+		}
+		view, err := kafka.NewView(conn, age, log, told, topics...)
 		return &reading{view, rows}, err
 	}
 	first, err := r.make()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	"civicbus/internal/embedded"
 	"civicbus/internal/kafka"
 	"civicbus/internal/tables"
+	"civicbus/internal/verdict"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -48,7 +50,12 @@ func TestTablesAreReadAnew(t *testing.T) {
 
 	broken := make(chan struct{})
 	log := slog.New(slog.NewTextHandler(closing(sync.OnceFunc(func() { close(broken) })), &slog.HandlerOptions{Level: slog.LevelError}))
-	r, err := tables.NewReference(conn, registry, records, 300*time.Millisecond, log)
+	var told atomic.Int64
+	r, err := tables.NewReference(conn, registry, records, 300*time.Millisecond, log, func(rows *verdict.Snapshot, table, key string) {
+		if table == tables.TrustTable && rows.Organisation(key) != nil {
+			told.Add(1)
+		}
+	})
 	must(err)
 	running, stop := context.WithCancel(ctx)
 	ended := make(chan struct{})
@@ -80,6 +87,9 @@ func TestTablesAreReadAnew(t *testing.T) {
 		default:
 		}
 		if _, fresh := r.Fresh(); fresh && said == nil {
+			if told.Load() < 2 {
+				t.Errorf("told %d times of the organisation, want it again when it is read anew", told.Load())
+			}
 			return
 		}
 	}

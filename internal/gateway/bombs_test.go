@@ -56,7 +56,7 @@ func bombs(b *bus) {
 				headers = append(headers, "Content-Encoding", k.encoding)
 			}
 			switch a := b.ask("hus.fi", "POST", "/api/events", k.body, headers...); a.status {
-			case http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnprocessableEntity, http.StatusServiceUnavailable:
+			case http.StatusBadRequest, http.StatusRequestTimeout, http.StatusRequestEntityTooLarge, http.StatusUnprocessableEntity, http.StatusServiceUnavailable:
 			default:
 				b.t.Errorf("bomb %d: %d %.300s", i%len(kinds), a.status, a.text)
 			}

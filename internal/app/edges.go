@@ -77,6 +77,8 @@ func (e *edges) changed(rows *verdict.Snapshot, table, key string) {
 func (e *edges) run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
+	ctx, end := context.WithCancel(ctx) // also when the relay cannot go on
+	defer end()
 	wg.Go(func() { e.tables.Run(ctx) })
 	if e.node.runs(PartKeepers) {
 		wg.Go(func() { e.keep(ctx) })

@@ -259,15 +259,19 @@ func (n *Node) runs(parts ...string) bool {
 	return slices.ContainsFunc(parts, func(p string) bool { return slices.Contains(n.cfg.Parts, p) })
 }
 
-// Run works until the context ends, then stops in order: groups commit what they have in hand, and leave nothing open.
+// Run works until the context ends, then stops in order: groups commit what they have in hand, and leave nothing open. A part that
+// cannot go on ends the whole node with its error: whoever started it can start it again, and would not notice a part that is
+// missing.
 func (n *Node) Run(ctx context.Context) error {
 	defer n.Close()
+	ctx, end := context.WithCancel(ctx)
+	defer end()
 	defer collectSeldom()()
 	var wg, reading sync.WaitGroup
 	if n.world != nil {
-		read, end := context.WithCancel(context.WithoutCancel(ctx)) // what is under way when the node stops still needs the tables
+		read, unread := context.WithCancel(context.WithoutCancel(ctx)) // what is under way when the node stops still needs the tables
 		defer reading.Wait()
-		defer end()
+		defer unread()
 		reading.Go(func() { n.world.Run(read) })
 	}
 	errs := make(chan error, len(n.groups)+6)
@@ -277,6 +281,7 @@ func (n *Node) Run(ctx context.Context) error {
 			defer wg.Done()
 			if err := f(ctx); err != nil {
 				errs <- err
+				end()
 			}
 		}()
 	}

@@ -33,7 +33,7 @@ func call(t *testing.T, stdin string, args ...string) said {
 	root.SetOut(&out)
 	root.SetErr(&errs)
 	root.SetIn(strings.NewReader(stdin))
-	root.SetArgs(args)
+	root.SetArgs(append([]string{}, args...)) // nil would be the test binary's own
 	code := execute(t.Context(), root, &errs)
 	return said{code, out.String(), errs.String()}
 }

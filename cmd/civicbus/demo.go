@@ -30,11 +30,9 @@ func newDemo() *cobra.Command {
 and consents, publishes the example life events, and shows for each who got what and why. Then it tells one birth and what
 follows from it over real connections: HTTP, webhooks, a wallet's WebSockets and Kafka consumers. It ends by itself, with 0
 only if everything was as examples/scenarios.yaml and examples/story/story.yaml say.`}
-	limit := cmd.Flags().Duration("timeout", 3*time.Minute, "give up after this long")
+	cmd.Flags().Duration("timeout", 3*time.Minute, "give up after this long")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		ctx, cancel := context.WithTimeout(cmd.Context(), *limit)
-		defer cancel()
-		told, err := tellDemo(ctx, cmd)
+		told, err := tellDemo(cmd)
 		if err != nil {
 			return err
 		}
@@ -66,7 +64,13 @@ func concludeDemo(out io.Writer, d demoTold) error {
 }
 
 // tellDemo starts civicbus, tells everything, and shows it as it goes.
-func tellDemo(ctx context.Context, cmd *cobra.Command) (told demoTold, err error) {
+func tellDemo(cmd *cobra.Command) (told demoTold, err error) {
+	limit, err := cmd.Flags().GetDuration("timeout")
+	if err != nil {
+		return told, err
+	}
+	ctx, cancel := context.WithTimeoutCause(cmd.Context(), limit, fmt.Errorf("not done after %v (--timeout)", limit))
+	defer cancel()
 	if told.scenarios, err = examples.Scenarios(); err != nil {
 		return told, err
 	}

@@ -27,7 +27,7 @@ func TestDemo(t *testing.T) {
 		t.Fatal(err)
 	}
 	cmd.RunE = func(cmd *cobra.Command, _ []string) (err error) {
-		if told, err = tellDemo(cmd.Context(), cmd); err != nil {
+		if told, err = tellDemo(cmd); err != nil {
 			return err
 		}
 		return concludeDemo(cmd.OutOrStdout(), told)
@@ -64,7 +64,7 @@ func TestDemo(t *testing.T) {
 	try := func(what string) {
 		broken++
 		conclude := &cobra.Command{SilenceErrors: true, SilenceUsage: true, RunE: func(*cobra.Command, []string) error { return concludeDemo(io.Discard, told) }}
-		conclude.SetArgs(nil)
+		conclude.SetArgs([]string{})
 		if code := execute(context.Background(), conclude, io.Discard); code != 1 {
 			t.Errorf("exit code %d with a broken %s", code, what)
 		}

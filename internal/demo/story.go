@@ -31,6 +31,7 @@ type story struct {
 	web   *caller
 	in    *inbox
 	hooks *receivers
+	since int               // where the story's own decisions begin among all that were read
 	whose map[string]string // subscriber by subscription
 	rows  map[string]codecs.Subscription
 }
@@ -48,8 +49,12 @@ var acts = map[string]func(*story, context.Context) error{
 // vain; what differs from the expectation is in Act.Faults. It needs Config.Gateway and Config.Token, and comes after the scenarios: it
 // moves subscriptions to other ways.
 func (p *Player) Story(ctx context.Context, want *examples.Story, tell func(Act)) (err error) {
+	since, err := p.quiet(ctx)
+	if err != nil {
+		return err
+	}
 	ctx, cancel := context.WithCancelCause(ctx)
-	s := &story{p: p, of: want, web: &caller{base: p.gateway, token: p.token}, in: newInbox(), whose: map[string]string{}, rows: map[string]codecs.Subscription{}}
+	s := &story{p: p, of: want, since: since, web: &caller{base: p.gateway, token: p.token}, in: newInbox(), whose: map[string]string{}, rows: map[string]codecs.Subscription{}}
 	for _, sub := range p.world.Subscriptions {
 		s.whose[sub.ID], s.rows[sub.ID] = sub.Subscriber, sub
 	}
@@ -147,24 +152,29 @@ func (s *story) open(ctx context.Context, start func(read func(context.Context) 
 	return nil
 }
 
+// quiet waits until all that was published is decided and its decisions are read, and says how many those are.
+func (p *Player) quiet(ctx context.Context) (decisions int, err error) {
+	if err := poll(ctx, func() (bool, error) {
+		lags, err := p.client.Lag(ctx, topology.Profile.Name, topology.Journey.Name, topology.Router.Name, topology.Delivery.Name)
+		return !slices.ContainsFunc(lags, func(l admin.Lag) bool { return l.Records > 0 }), err
+	}); err != nil {
+		return 0, err
+	}
+	err = p.log.catchUp(ctx)
+	return len(p.log.all), err
+}
+
 // settle waits until everything that was permitted since the story began has arrived, or was denied when it was to leave: what nobody
 // expects shows then too.
 func (s *story) settle(ctx context.Context) error {
-	if err := poll(ctx, func() (bool, error) {
-		lags, err := s.p.client.Lag(ctx, topology.Profile.Name, topology.Journey.Name, topology.Router.Name, topology.Delivery.Name)
-		return !slices.ContainsFunc(lags, func(l admin.Lag) bool { return l.Records > 0 }), err
-	}); err != nil {
-		return err
-	}
-	if err := s.p.log.catchUp(ctx); err != nil {
+	if _, err := s.p.quiet(ctx); err != nil {
 		return err
 	}
 	type about struct{ life, role, subscription string }
 	permitted := map[about]string{} // delivery
-	for _, d := range s.p.log.all {
+	for _, d := range s.p.log.all[s.since:] {
 		for _, v := range d.Verdicts {
 			switch key := (about{d.LifeEventID, d.Role, v.Subscription}); {
-			case d.DecidedAt < s.in.began.UnixMilli():
 			case d.Kind == topology.Router.Name && v.Permit:
 				permitted[key] = v.DeliveryID
 			case d.Kind == topology.Delivery.Name && !v.Permit:
@@ -172,16 +182,21 @@ func (s *story) settle(ctx context.Context) error {
 			}
 		}
 	}
-	return s.in.wait(ctx, 0, "all that was permitted", func(seen []Seen) bool {
-		missing := map[string]bool{}
-		for _, id := range permitted {
-			missing[id] = true
+	missing := map[string]string{}
+	err := s.in.wait(ctx, 0, "all that was permitted", func(seen []Seen) bool {
+		clear(missing)
+		for of, id := range permitted {
+			missing[id] = of.subscription
 		}
 		for _, l := range seen {
 			delete(missing, l.id)
 		}
 		return len(missing) == 0
 	})
+	if err != nil {
+		return fmt.Errorf("%w: what did not arrive is of %v", err, slices.Sorted(maps.Values(missing)))
+	}
+	return nil
 }
 
 // at is where the act that begins now begins among what is seen.

@@ -25,7 +25,7 @@ type AuditEntry struct {
 	At             int64         `avro:"at" json:"at"`           // when it was decided or answered
 	LifeEventID    string        `avro:"life_event_id" json:"lifeEventId"`
 	EventType      string        `avro:"event_type" json:"eventType"`
-	Source         string        `avro:"source" json:"source"`
+	Source         string        `avro:"source" json:"source"` // of a gap: the group
 	Role           string        `avro:"role" json:"role"`
 	Outcome        string        `avro:"outcome" json:"outcome"` // of a command: accepted or refused
 	CatalogVersion int64         `avro:"catalog_version" json:"catalogVersion"`
@@ -36,7 +36,7 @@ type AuditEntry struct {
 	CommandKind string `avro:"command_kind" json:"commandKind"`
 	Actor       []byte `avro:"actor" json:"actor"`     // commitment to who commanded
 	Version     int64  `avro:"version" json:"version"` // of the row after the command
-	Reason      string `avro:"reason" json:"reason"`   // why it was refused
+	Reason      string `avro:"reason" json:"reason"`   // why it was refused; why there is a gap
 
 	// MAC is HMAC-SHA256 under a key derived from the audit key, over everything before it. It stays the last field of every
 	// version of the schema: the value without its last 33 bytes (a length and the MAC) is what was authenticated.

@@ -91,10 +91,11 @@ type Meta struct {
 // IfAbsent is the Meta.IfVersion of a command that only makes a row.
 const IfAbsent = -1
 
-// CommandResult answers one command on command-results. Key: the command's key, so that it stays in order with the row.
+// CommandResult answers one command on command-results. Key: the command's key, so that it stays in order with the row. One of kind
+// KindGap has no key and answers no command: an operator put it on record, by the command line.
 type CommandResult struct {
 	CommandID string  `avro:"command_id" json:"commandId"`
-	Stream    string  `avro:"stream" json:"stream"`   // the command stream
+	Stream    string  `avro:"stream" json:"stream"`   // the command stream; of a gap: the group
 	Kind      string  `avro:"kind" json:"kind"`       // the command's kind
 	Actor     string  `avro:"actor" json:"actor"`     // as commanded
 	Status    string  `avro:"status" json:"status"`   // accepted or refused
@@ -107,6 +108,18 @@ type CommandResult struct {
 	Offset    int64   `avro:"offset" json:"offset"`
 	Follows   int64   `avro:"follows" json:"follows"` // offset after the record handled before it in that partition
 }
+
+// KindGap is the kind of a CommandResult, and of its entry in the audit log, that puts a gap on record: what a group had not read of an
+// input is not in its log any more. It is about the offsets from Follows up to and with Offset; none, where Offset is the one before
+// Follows. Reason says why: one of the reasons below.
+const KindGap = "gap"
+
+// Why there is a gap.
+const (
+	GapExpired   = "expired"   // the records were deleted, by retention or by hand
+	GapRecreated = "recreated" // the topic is another one of the same name: the group goes on at its first record
+	GapCut       = "cut"       // the topic has lost its end, by an unclean election: the group goes on at what is its end now
+)
 
 // Fault names one thing that is wrong with a command or an event: the field, the reason, and what would be right.
 // Text never holds personal data.

@@ -212,6 +212,9 @@ func printResult(cmd *cobra.Command, r audit.Result) error {
 	if r.BadHeads > 0 {
 		note(cmd, "%d heads on the topic are not signed with the key and were not used", r.BadHeads)
 	}
+	for _, g := range r.Gaps {
+		fmt.Fprintf(cmd.OutOrStdout(), "gap on record: group %s, %s/%d, from offset %d to before %d (%s), put there at %s\n", g.Group, g.Topic, g.Partition, g.From, g.To, g.Reason, g.At.Format(time.RFC3339))
+	}
 	for _, f := range r.Findings {
 		fmt.Fprintln(cmd.OutOrStdout(), f)
 	}

@@ -27,7 +27,7 @@ func newGroups() *cobra.Command {
 	}
 	cmd.Flags().StringArray("metrics", nil, "where a node tells its metrics; may be repeated")
 	formatFlag(cmd, "table", "json")
-	cmd.AddCommand(newGroupsDrain(), newGroupsRebuild())
+	cmd.AddCommand(newGroupsDrain(), newGroupsRebuild(), newGroupsGaps())
 	return cmd
 }
 

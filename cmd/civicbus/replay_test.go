@@ -56,6 +56,10 @@ func groupsShown(t *testing.T) {
 	on(t, "", "groups", "rebuild", "usage", "--execute").want(t, 1, "still runs")
 	on(t, "", "groups", "rebuild", topology.Audit.Name).want(t, 1, "its log is a chain")
 	on(t, "", "groups", "rebuild", "frobnicate").want(t, 1, "no group")
+	on(t, "", "groups", "gaps").want(t, 0, "there are no gaps")
+	on(t, "", "groups", "gaps", "router", "relay", "-o", "json", "--execute").want(t, 0, "[]")
+	on(t, "", "groups", "gaps", "frobnicate").want(t, 1, "no group", "relay")
+	on(t, "", "groups", "gaps", "--beyond", "lost").want(t, 2, "recreated or cut")
 }
 
 func TestRangesOfOffsets(t *testing.T) {

@@ -20,6 +20,7 @@ type Lag struct {
 	Topic     string        `json:"topic"`
 	Partition int32         `json:"partition"`
 	Committed int64         `json:"committed"` // offset of the next record to be handled; -1: the group has committed none there
+	First     int64         `json:"first"`     // offset of the first record that is kept
 	Stable    int64         `json:"stable"`    // last stable offset: readers of committed data get no further
 	Records   int64         `json:"records"`   // from the first record not handled to Stable, markers between them included; 0: nothing is waiting
 	Behind    time.Duration `json:"-"`         // age of the first record not handled
@@ -32,10 +33,7 @@ const lagAtOnce = 16
 // Lag measures groups, by group, topic and partition; no name means every group of the map and the relay.
 func (c *Client) Lag(ctx context.Context, groups ...string) ([]Lag, error) {
 	if len(groups) == 0 {
-		for _, g := range topology.Groups {
-			groups = append(groups, g.Name)
-		}
-		groups = append(groups, "relay")
+		groups = everyGroup()
 	}
 	var all []Lag
 	for _, name := range groups {
@@ -73,7 +71,7 @@ func (c *Client) groupLag(ctx context.Context, name string) ([]Lag, error) {
 			return nil, err
 		}
 		for _, s := range spans {
-			l := Lag{Group: name, Topic: topic, Partition: s.partition, Committed: -1, Stable: s.to}
+			l := Lag{Group: name, Topic: topic, Partition: s.partition, Committed: -1, First: s.from, Stable: s.to}
 			if o, ok := committed.Lookup(topic, s.partition); ok && o.At >= 0 {
 				l.Committed, s.from = o.At, max(s.from, o.At)
 			}

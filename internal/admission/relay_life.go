@@ -159,7 +159,7 @@ func (l *life) fetchErrors(fetches kgo.Fetches) error {
 			p := place{topic, partition}
 			l.stopped[p] = true
 			l.hold(p, stoppedFor)
-			l.cfg.Logger.Error("inbox partition stopped: its next offset is gone; set the group's offset to go on",
+			l.cfg.Logger.Error("inbox partition stopped: its next offset is gone; stop the relay, see civicbus groups gaps",
 				"topic", topic, "partition", partition, "error", err)
 		case errors.Is(err, kerr.UnknownTopicOrPartition), errors.Is(err, kerr.UnknownTopicID):
 			l.cfg.Logger.Debug("inbox does not exist yet", "topic", topic)

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"fmt"
+	"slices"
 
 	"civicbus/codecs"
+	"civicbus/topology"
 )
 
 // What can have happened to a chain.
@@ -55,6 +57,15 @@ type Chain struct {
 	expired int64                       // numbers up to here may be gone: a head old enough vouches that they were older than the log is kept
 	inputs  map[string]codecs.AuditEntry
 	odd     *oddity
+	jumps   []jump // over records of the inputs that have no entry
+	gaps    []Gap  // on record for the audit group
+}
+
+// jump is a stretch of an input that the chain passes over. A gap that explains it is put on record afterwards.
+type jump struct {
+	finding Finding
+	over    stretch
+	input   string
 }
 
 // oddity is the first thing that was not as it had to be. What follows shows which kind it is.
@@ -109,7 +120,10 @@ func (c *Chain) Add(offset int64, value []byte) *codecs.AuditEntry {
 		c.fix(Changed, "it is not the entry that the signed head vouches for")
 		return nil
 	}
-	if detail := c.inputGap(&e); detail != "" {
+	if g, ok := gapOf(&e); ok && g.Group == topology.Audit.Name {
+		c.gaps = append(c.gaps, g)
+	}
+	if detail := c.missingPart(&e, offset); detail != "" {
 		c.odd = &oddity{finding: Finding{Partition: c.Partition, Number: want, Offset: offset}, want: want}
 		c.fix(Unaudited, detail)
 		return nil
@@ -118,11 +132,10 @@ func (c *Chain) Add(offset int64, value []byte) *codecs.AuditEntry {
 	return &e
 }
 
-// inputGap checks that no record of the group's own inputs was passed over, nor a part of one.
-func (c *Chain) inputGap(e *codecs.AuditEntry) string {
+// missingPart checks that no part of a record was passed over, and notes where a record of the group's own inputs was.
+func (c *Chain) missingPart(e *codecs.AuditEntry, offset int64) string {
 	before, ok := c.inputs[e.Input]
-	slim := codecs.AuditEntry{InputOffset: e.InputOffset, Part: e.Part, Parts: e.Parts}
-	defer func() { c.inputs[e.Input] = slim }()
+	c.inputs[e.Input] = codecs.AuditEntry{InputOffset: e.InputOffset, Part: e.Part, Parts: e.Parts}
 	switch {
 	case !ok, e.InputFollows < 0:
 		return ""
@@ -130,11 +143,12 @@ func (c *Chain) inputGap(e *codecs.AuditEntry) string {
 		if before.InputOffset != e.InputOffset || before.Part+1 != e.Part {
 			return fmt.Sprintf("part %d of %s/%d at %d does not follow the part before it", e.Part, e.Input, c.Partition, e.InputOffset)
 		}
-		return ""
 	case before.Part+1 < before.Parts:
 		return fmt.Sprintf("parts of %s/%d at %d are missing", e.Input, c.Partition, before.InputOffset)
 	case e.InputFollows != before.InputOffset+1:
-		return fmt.Sprintf("%s/%d: what stands between offsets %d and %d has no entry", e.Input, c.Partition, before.InputOffset, e.InputFollows)
+		c.jumps = append(c.jumps, jump{Finding{Kind: Unaudited, Partition: c.Partition, Number: e.Number, Offset: offset,
+			Detail: fmt.Sprintf("%s/%d: what stands between offsets %d and %d has no entry", e.Input, c.Partition, before.InputOffset, e.InputFollows)},
+			stretch{before.InputOffset + 1, e.InputFollows}, e.Input})
 	}
 	return ""
 }
@@ -171,7 +185,7 @@ func (c *Chain) Finding() *Finding {
 			return &Finding{Kind: CutOff, Partition: c.Partition, Number: c.Number + 1, Offset: -1,
 				Detail: fmt.Sprintf("a signed head says that the chain had come to entry %d", c.last)}
 		}
-		return nil
+		return c.unexplained()
 	}
 	f := &o.finding
 	switch {
@@ -190,4 +204,17 @@ func (c *Chain) Finding() *Finding {
 		f.Kind, f.Detail = Removed, fmt.Sprintf("after entry %d comes entry %d", o.want-1, o.number)
 	}
 	return f
+}
+
+// unexplained is the first jump that no gap on record explains. nil: there is none.
+func (c *Chain) unexplained() *Finding {
+	for i := range c.jumps {
+		j := &c.jumps[i]
+		if !slices.ContainsFunc(c.gaps, func(g Gap) bool {
+			return g.Topic == j.input && g.Partition == c.Partition && g.From == j.over.from && (g.Reason != codecs.GapExpired || g.To == j.over.to)
+		}) {
+			return &j.finding
+		}
+	}
+	return nil
 }

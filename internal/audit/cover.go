@@ -3,6 +3,7 @@ package audit
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"civicbus/codecs"
 )
@@ -14,7 +15,11 @@ import (
 // decide: of its decisions it shows that none was made twice. Decisions of one partition may stand in several chains, when a record
 // bore a foreign key, so the whole log is looked at before anything is said. Memory grows with the pieces that do not touch
 // each other yet, which in a log that was written in order are few.
+//
+// What an operator has put on record as a gap counts as looked at: it is no finding, and stands in Gaps.
 type Cover struct {
+	Gaps []Gap // as they stand in the log, chain by chain
+
 	streams map[stream][]stretch
 	twice   map[stream]int64 // offset of the first record that was decided twice, by what comes first in the log
 }
@@ -33,14 +38,43 @@ const decidesAll = "router"
 // NewCover begins with nothing.
 func NewCover() *Cover { return &Cover{streams: map[stream][]stretch{}, twice: map[stream]int64{}} }
 
+// Gap is what was put on record of records that a group could not read any more.
+type Gap struct {
+	Group     string    `json:"group"`
+	Topic     string    `json:"topic"`
+	Partition int32     `json:"partition"`
+	From      int64     `json:"from"` // offset that the group had to read next
+	To        int64     `json:"to"`   // offset after the last that is gone; From, where its topic was cut or made anew
+	Reason    string    `json:"reason"`
+	At        time.Time `json:"at"` // when it was put on record
+}
+
+// gapOf reads a gap from its entry; false: the entry is none.
+func gapOf(e *codecs.AuditEntry) (Gap, bool) {
+	if e.Kind != "command" || e.CommandKind != codecs.KindGap || e.Outcome != "accepted" {
+		return Gap{}, false
+	}
+	return Gap{e.Source, e.Topic, e.Partition, e.Follows, e.Offset + 1, e.Reason, time.UnixMilli(e.At).UTC()}, true
+}
+
 // Add takes one entry of a whole chain.
 func (c *Cover) Add(e *codecs.AuditEntry) {
+	if g, ok := gapOf(e); ok {
+		c.Gaps = append(c.Gaps, g)
+	}
 	if e.Kind == "command" || e.Kind == "unreadable" || e.Follows < 0 || e.Part > 0 {
 		return
 	}
 	k := stream{e.Kind, e.Topic, e.Partition}
-	s := stretch{e.Follows, e.Offset + 1}
-	all := c.streams[k]
+	all, twice := put(c.streams[k], stretch{e.Follows, e.Offset + 1})
+	if _, ok := c.twice[k]; twice && !ok {
+		c.twice[k] = e.Offset
+	}
+	c.streams[k] = all
+}
+
+// put adds a stretch to others, which are in order and do not touch, and says whether it lies over one of them.
+func put(all []stretch, s stretch) (_ []stretch, over bool) {
 	i, _ := slices.BinarySearchFunc(all, s, func(a, b stretch) int {
 		switch {
 		case a.to < b.from:
@@ -55,15 +89,11 @@ func (c *Cover) Add(e *codecs.AuditEntry) {
 	}
 	j := i
 	for j < len(all) && all[j].from <= s.to {
-		if max(all[j].from, s.from) < min(all[j].to, s.to) {
-			if _, ok := c.twice[k]; !ok {
-				c.twice[k] = e.Offset
-			}
-		}
+		over = over || max(all[j].from, s.from) < min(all[j].to, s.to)
 		s = stretch{min(s.from, all[j].from), max(s.to, all[j].to)}
 		j++
 	}
-	c.streams[k] = slices.Replace(all, i, j, s)
+	return slices.Replace(all, i, j, s), over
 }
 
 // Findings lists what the decisions leave out or have twice, one line a partition of a stream at most of each.
@@ -72,6 +102,11 @@ func (c *Cover) Findings() []Finding {
 	for k, stretches := range c.streams {
 		if at, ok := c.twice[k]; ok {
 			all = append(all, Finding{Kind: Twice, Detail: fmt.Sprintf("%s/%d: the record at offset %d, or one right before it, was decided twice (%s)", k.topic, k.partition, at, k.kind)})
+		}
+		for _, g := range c.Gaps {
+			if g.Group == k.kind && g.Topic == k.topic && g.Partition == k.partition && g.From < g.To {
+				stretches, _ = put(slices.Clone(stretches), stretch{g.From, g.To})
+			}
 		}
 		if len(stretches) > 1 && k.kind == decidesAll {
 			all = append(all, Finding{Kind: Undecided, Detail: fmt.Sprintf("%s/%d: no decision about the records from offset %d to %d (%s)",

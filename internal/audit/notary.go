@@ -28,7 +28,8 @@ type NotaryConfig struct {
 }
 
 // Notary follows the chains, checks each entry, and signs at an interval how far each chain has come. A chain in which
-// something is wrong is not signed any further, and that is logged as an error once. Several notaries may run: one that sees
+// something is wrong is not signed any further, and that is logged as an error once; where records of an input have no entry, until
+// their gap is on record. Several notaries may run: one that sees
 // a head of another waits for its own next interval.
 type Notary struct {
 	cfg    NotaryConfig
@@ -171,6 +172,10 @@ func (n *Notary) tell(p int32, f Finding) {
 func (n *Notary) sign(ctx context.Context, cl *kgo.Client) error {
 	for p, c := range n.chains {
 		if c.odd != nil || c.Number <= n.signed[p].Number || time.Since(n.at[p]) < n.cfg.Interval {
+			continue
+		}
+		if f := c.unexplained(); f != nil {
+			n.tell(p, *f)
 			continue
 		}
 		h := n.cfg.Keys.Sign(p, c.Number, c.Hash, codecs.Millis(n.cfg.Now()))

@@ -44,6 +44,7 @@ type Result struct {
 	Entries  int64        `json:"entries"`
 	MACs     bool         `json:"macs"`     // whether MACs were checked
 	BadHeads int          `json:"badHeads"` // on the topic, not signed under the public key, and not used
+	Gaps     []Gap        `json:"gaps"`     // on record: no finding
 	Findings []Finding    `json:"findings"` // empty: all is as it was written, as far as the heads reach
 }
 
@@ -86,6 +87,7 @@ func (l *Log) Verify(ctx context.Context, check Check) (Result, error) {
 	if err != nil {
 		return result, err
 	}
+	result.Gaps = append([]Gap{}, cover.Gaps...)
 	whole := true
 	for p, c := range chains {
 		f := c.Finding()

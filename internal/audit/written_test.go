@@ -40,9 +40,9 @@ type gokaContext = goka.Context // has a method Context, which a field of that n
 
 func (c inPartition) Partition() int32 { return c.partition }
 
-// writtenAs is written in as many chains as there are partitions, with decisions, and what the engine says that each follows,
-// as change makes them. A chain has more or fewer of the entries, as the subjects' keys have it.
-func writtenAs(t testing.TB, partitions int32, n int, change func(i int, d *codecs.Decision, follows *uint64)) (*codecs.Records, [][][]byte) {
+// writtenAs is written in as many chains as there are partitions, with decisions or, each fourth time, results, and what the engine
+// says that each follows, as change makes them. A chain has more or fewer of the entries, as the subjects' keys have it.
+func writtenAs(t testing.TB, partitions int32, n int, change func(i int, d *codecs.Decision, r *codecs.CommandResult, follows *uint64)) (*codecs.Records, [][][]byte) {
 	t.Helper()
 	records := codecs.NewRecords()
 	must(t, records.BindLocal())
@@ -77,13 +77,15 @@ func writtenAs(t testing.TB, partitions int32, n int, change func(i int, d *code
 		topic, subject := topology.Decisions.Name, fmt.Sprintf("k1.subject-%d", i%(4*int(partitions)+1))
 		decision := codecs.Decision{Kind: "router", Topic: "life.address", Offset: int64(i), Follows: int64(i), Outcome: "decided", EventType: "fi.dvv.person.address.changed",
 			Verdicts: []codecs.VerdictItem{{Subscription: "sub-1", Subscriber: "kela.fi", Permit: i%3 > 0, Reason: "rule", Basis: "legal_obligation"}}}
-		at, follows := follow(topic, subject)
-		change(i, &decision, &follows)
-		value, err := records.Decision.Encode(&decision)
+		result := codecs.CommandResult{Stream: "consent-commands", Kind: "grant", Status: "accepted", Actor: "x", Version: int64(i)}
 		if i%4 == 3 {
 			topic = topology.CommandResults.Name
-			at, follows = follow(topic, subject)
-			value, err = records.CommandResult.Encode(&codecs.CommandResult{Stream: "consent-commands", Kind: "grant", Status: "accepted", Actor: "x", Version: int64(i)})
+		}
+		at, follows := follow(topic, subject)
+		change(i, &decision, &result, &follows)
+		value, err := records.Decision.Encode(&decision)
+		if i%4 == 3 {
+			value, err = records.CommandResult.Encode(&result)
 		}
 		must(t, err)
 		k.Consume(topic, subject, value, tester.WithHeaders(goka.Headers{kafka.FollowsHeader: binary.BigEndian.AppendUint64(nil, follows)}))
@@ -104,7 +106,7 @@ func writtenAs(t testing.TB, partitions int32, n int, change func(i int, d *code
 	return records, log
 }
 
-func nothing(int, *codecs.Decision, *uint64) {}
+func nothing(int, *codecs.Decision, *codecs.CommandResult, *uint64) {}
 
 func must(t testing.TB, err error) {
 	t.Helper()

@@ -8,7 +8,7 @@ import (
 // lagEvery is how often a session tells how far behind it is.
 const lagEvery = time.Second
 
-// showLag sets the lag of each input partition: how many records its log has beyond what the group has committed, by the end
+// showLag sets how many partitions have stopped, and the lag of each input partition: how many records its log has beyond what the group has committed, by the end
 // that the last fetch told (a partition whose fetches are paused shows less than it has), and how long ago the oldest of
 // them that is here was written.
 func (s *session) showLag(now time.Time) {
@@ -17,12 +17,17 @@ func (s *session) showLag(now time.Time) {
 		return
 	}
 	s.lagShown = now
+	stopped := 0
 	for k, q := range s.a.queues {
+		if q.stopped != nil {
+			stopped++
+		}
 		records, age := q.lag(now)
 		p := strconv.Itoa(int(k.partition))
 		m.lagRecords.WithLabelValues(s.e.group, k.topic, p).Set(float64(records))
 		m.lagSeconds.WithLabelValues(s.e.group, k.topic, p).Set(age.Seconds())
 	}
+	m.stopped.WithLabelValues(s.e.group).Set(float64(stopped))
 }
 
 // hideLag takes the session's partitions out of the metrics: another instance may have them.
@@ -36,6 +41,7 @@ func (s *session) hideLag() {
 		m.lagRecords.DeleteLabelValues(s.e.group, k.topic, p)
 		m.lagSeconds.DeleteLabelValues(s.e.group, k.topic, p)
 	}
+	m.stopped.DeleteLabelValues(s.e.group)
 }
 
 // lag is what the log has beyond the committed offset, and the age of its oldest record.

@@ -10,6 +10,7 @@ type Metrics struct {
 	handled      *prometheus.HistogramVec // civicbus_group_handled_seconds{group}: from when an input record was written until its transaction committed; of each partition in each transaction the oldest
 	read         *prometheus.HistogramVec // civicbus_table_read_seconds{group,table}: from when a row was written until the group had it; of what is read at once the oldest, while a table is loaded none
 	held         *prometheus.CounterVec   // civicbus_group_holds_total{group,cause}: times a partition was found waiting for lease or schema
+	stopped      *prometheus.GaugeVec     // civicbus_group_stopped_partitions{group}: input partitions whose next record is not in the log
 	lagRecords   *prometheus.GaugeVec     // civicbus_group_lag_records{group,topic,partition}: records beyond the committed offset
 	lagSeconds   *prometheus.GaugeVec     // civicbus_group_lag_seconds{group,topic,partition}: age of the oldest of them
 	recovery     *prometheus.GaugeVec     // civicbus_table_recovery_records{group,table}: offsets still to be read before the group can go on
@@ -26,10 +27,11 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	latencies := prometheus.ExponentialBuckets(0.005, 2, 18) // to 11 minutes
 	m.handled = prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "civicbus_group_handled_seconds", Help: "Time from when an input record was written until its transaction committed; of each partition in each transaction the oldest.", Buckets: latencies}, []string{"group"})
 	m.read = prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "civicbus_table_read_seconds", Help: "Time from when a row was written until the group had it; of what is read at once the oldest, while a table is loaded none.", Buckets: latencies}, []string{"group", "table"})
+	m.stopped = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "civicbus_group_stopped_partitions", Help: "Input partitions whose next record is not in the log any more, so that they wait for an operator."}, []string{"group"})
 	m.lagRecords = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "civicbus_group_lag_records", Help: "Records of an input partition beyond what the group has committed."}, []string{"group", "topic", "partition"})
 	m.lagSeconds = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "civicbus_group_lag_seconds", Help: "Age of the oldest record of an input partition that the group has not committed."}, []string{"group", "topic", "partition"})
 	m.recovery = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "civicbus_table_recovery_records", Help: "Offsets of a table still to be read before the group can go on."}, []string{"group", "table"})
-	reg.MustRegister(m.records, m.transactions, m.duration, m.handled, m.read, m.held, m.lagRecords, m.lagSeconds, m.recovery)
+	reg.MustRegister(m.records, m.transactions, m.duration, m.handled, m.read, m.held, m.stopped, m.lagRecords, m.lagSeconds, m.recovery)
 	return m
 }
 

@@ -86,7 +86,7 @@ func (s *session) stop(k tp, err error) bool {
 	e.status.Stopped++
 	e.mu.Unlock()
 	e.consume.PauseFetchPartitions(map[string][]int32{k.topic: {k.partition}})
-	e.log.Error("partition stopped: what the group has to read next is not in the log; record the gap, then set the group's offset and restart", "topic", k.topic, "partition", k.partition, "offset", q.committed, "error", err)
+	e.log.Error("partition stopped: what the group has to read next is not in the log; stop the group, see civicbus groups gaps", "topic", k.topic, "partition", k.partition, "offset", q.committed, "error", err)
 	return true
 }
 

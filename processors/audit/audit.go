@@ -103,7 +103,7 @@ func (g *Group) commanded(ctx goka.Context, msg any) {
 		return
 	}
 	added := g.add(ctx, value, func(salt []byte) []codecs.AuditEntry { return []codecs.AuditEntry{g.env.Keys.result(&r, salt)} })
-	if added && r.Stream == topology.ConsentCommands.Name && r.Kind == "erase" && r.Status == "accepted" && g.keyed(ctx) {
+	if added && r.Stream == topology.ConsentCommands.Name && r.Kind == "erase" && r.Status == accepted && g.keyed(ctx) {
 		ctx.Delete()
 	}
 }

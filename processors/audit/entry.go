@@ -11,6 +11,8 @@ import (
 const (
 	Command    = "command"
 	Unreadable = "unreadable" // what stood there could not be decoded; it is also a dead letter
+
+	accepted = "accepted" // a result's status
 )
 
 // input is where an audited record stood.
@@ -61,6 +63,9 @@ const verdictFrame = 7*5 + 4*10 + 1
 func (k *Keys) result(r *codecs.CommandResult, salt []byte) codecs.AuditEntry {
 	e := codecs.AuditEntry{Kind: Command, Topic: r.Topic, Partition: r.Partition, Offset: r.Offset, Follows: r.Follows, At: r.At,
 		Outcome: r.Status, CommandKind: r.Kind, Version: r.Version, Reason: r.Reason}
+	if r.Kind == codecs.KindGap && r.Status == accepted {
+		e.Source = r.Stream
+	}
 	if r.Actor != "" {
 		e.Actor = k.commitment(salt, r.Actor)
 	}

@@ -46,7 +46,9 @@ func TestRebuild(t *testing.T) {
 			t.Errorf("stamped with version %d of the profile, want 1 before and 2 after", d.ProfileVersion)
 		}
 	}
-	if v := b.tables.version("profile-table", b.subjectOf(who[0])); v != 2 {
+	version := func() int64 { return b.tables.version("profile-table", b.subjectOf(who[0])) }
+	b.eventually("the profile has its second version", func() bool { return version() >= 2 })
+	if v := version(); v != 2 {
 		t.Errorf("the profile stands at version %d, want 2: one for each event, none for the repeat", v)
 	}
 }

@@ -33,9 +33,7 @@ func TestWebhook(t *testing.T) {
 			b.t.Errorf("subject %s, want %s", got.subject, sealed)
 		}
 		b.eventually("nothing waits", func() bool { return b.waiting(who) == nil })
-		if n := b.attempts(postSub, "permit consent"); n != 1 {
-			b.t.Errorf("%d decisions of attempts", n)
-		}
+		b.awaitAttempts(postSub, "permit consent", 1)
 		for _, rec := range b.deliveries() {
 			b.t.Errorf("delivered on %s too", rec.Topic)
 		}

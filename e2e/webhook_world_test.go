@@ -222,6 +222,15 @@ func (b *bus) attempts(subscription, verdict string) (n int) {
 	})
 }
 
+// awaitAttempts waits until as many attempts are on record, and wants no more: what a row tells is seen before its decision may be.
+func (b *bus) awaitAttempts(subscription, verdict string, want int) {
+	b.t.Helper()
+	b.eventually(fmt.Sprintf("%d attempts: %s", want, verdict), func() bool { return b.attempts(subscription, verdict) >= want })
+	if n := b.attempts(subscription, verdict); n != want {
+		b.t.Errorf("%d attempts: %s; want %d", n, verdict, want)
+	}
+}
+
 // ahead is how far the nodes' clock is ahead of this machine's.
 func (b *bus) ahead() time.Duration {
 	if b.cfg.Now == nil {

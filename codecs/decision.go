@@ -7,7 +7,7 @@ type Decision struct {
 	Topic          string        `avro:"topic" json:"topic"`
 	Partition      int32         `avro:"partition" json:"partition"`
 	Offset         int64         `avro:"offset" json:"offset"`
-	Follows        int64         `avro:"follows" json:"follows"` // offset after the record handled before it there; -1 outside the router and profile
+	Follows        int64         `avro:"follows" json:"follows"` // offset after the record handled before it there; -1 outside the router and profile, and where it only adds verdicts to the decision before it
 	DecidedAt      int64         `avro:"decided_at" json:"decidedAt"`
 	LifeEventID    string        `avro:"life_event_id" json:"lifeEventId"`
 	Correlation    string        `avro:"correlation" json:"correlation,omitempty"` // of a follow-up: the life event that caused it; empty: nothing did

@@ -163,18 +163,6 @@ func (r *Record) Decision(outcome string) *codecs.Decision {
 	return d
 }
 
-// Decide writes the decision.
-func (r *Record) Decide(d *codecs.Decision) {
-	var err error
-	if r.room, err = r.Env.Records.Decision.Append(r.room[:0], d); err != nil {
-		r.Ctx.Fail(err) // a struct of ours that does not fit our own schema is a bug
-	}
-	r.Env.Emit(r.Ctx, &kgo.Record{Topic: topology.Decisions.Name, Key: r.key(), Value: r.room})
-	if r.Env.Seen != nil {
-		r.Env.Seen(r.Kind, d.Outcome)
-	}
-}
-
 // Bury writes the record as a dead letter, whole; subscription names the one that it could not be delivered to, empty: all.
 func (r *Record) Bury(cause, detail, subscription string) {
 	letter := codecs.DeadLetter{Cause: cause, Detail: detail, Group: r.Kind, Topic: r.Topic, Partition: r.Partition,

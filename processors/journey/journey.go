@@ -77,12 +77,13 @@ func (g *Group) Callbacks() topology.Callbacks {
 		topology.Orders.Name: g.answered, topology.ConsentCommands.Name: g.command, topology.JourneyInputs.Name: g.learnt}
 }
 
-// decided sends what a router decision says to the row of its life event. A decision that cannot be decoded is the audit
+// decided sends what a router decision says to the row of its life event: one of several records by the first of them, which has all
+// permits (event.Record.Decide). A decision that cannot be decoded is the audit
 // group's to bury.
 func (g *Group) decided(ctx goka.Context, msg any) {
 	value, _ := msg.([]byte)
 	d, err := g.env.Records.Decision.Decode(value)
-	if err != nil || d.Kind != topology.Router.Name || d.Outcome != event.Decided || !g.subject(ctx) {
+	if err != nil || d.Kind != topology.Router.Name || d.Follows < 0 || d.Outcome != event.Decided || !g.subject(ctx) {
 		return
 	}
 	snap := g.env.Snapshot()

@@ -63,7 +63,7 @@ func (c *Client) Gaps(ctx context.Context, beyond string, groups ...string) ([]G
 		switch {
 		case g.Next < 0: // the group begins where the log does
 			continue
-		case g.Next < g.First:
+		case l.upTo < g.First:
 			g.Reason = codecs.GapExpired
 		case g.Next > g.End:
 			g.Reason = beyond

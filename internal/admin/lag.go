@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"civicbus/internal/kafka"
 	"civicbus/topology"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -25,6 +26,8 @@ type Lag struct {
 	Records   int64         `json:"records"`   // from the first record not handled to Stable, markers between them included; 0: nothing is waiting
 	Behind    time.Duration `json:"-"`         // age of the first record not handled
 	Seconds   float64       `json:"seconds"`   // Behind
+
+	upTo int64 // between Committed and this there are no records
 }
 
 // lagAtOnce bounds the partitions that are looked at together.
@@ -73,7 +76,7 @@ func (c *Client) groupLag(ctx context.Context, name string) ([]Lag, error) {
 		for _, s := range spans {
 			l := Lag{Group: name, Topic: topic, Partition: s.partition, Committed: -1, First: s.from, Stable: s.to}
 			if o, ok := committed.Lookup(topic, s.partition); ok && o.At >= 0 {
-				l.Committed, s.from = o.At, max(s.from, o.At)
+				l.Committed, l.upTo, s.from = o.At, kafka.ReadUpTo(o.At, o.Metadata), max(s.from, o.At)
 			}
 			lags = append(lags, l)
 			behind = append(behind, s)

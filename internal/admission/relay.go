@@ -173,7 +173,7 @@ func (r *Relay) client(topics []string) (*kgo.GroupTransactSession, error) {
 		kgo.ConsumerGroup(r.cfg.Group), kgo.InstanceID(r.cfg.Instance), kgo.ConsumeTopics(topics...),
 		kgo.TransactionalID("relay-"+r.cfg.Instance), kgo.TransactionTimeout(txnTimeout),
 		kgo.SessionTimeout(r.cfg.Session), kgo.HeartbeatInterval(r.cfg.Session/10), kgo.RebalanceTimeout(60*time.Second),
-		kgo.DisableAutoCommit(), kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.FetchMaxWait(500*time.Millisecond),
+		kgo.DisableAutoCommit(), kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords(), kgo.FetchMaxWait(500*time.Millisecond),
 		// A new inbox is read from its start; an offset that is gone stops its partition instead of skipping records.
 		kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()), kgo.ConsumeResetOffset(kgo.NoResetOffset()),
 		kgo.RequiredAcks(kgo.AllISRAcks()), kgo.ProducerLinger(0), kgo.MetadataMinAge(250*time.Millisecond),

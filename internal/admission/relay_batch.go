@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -124,7 +125,7 @@ func (l *life) transact(ctx context.Context, lanes []*lane, outputs []*kgo.Recor
 		}
 		return false, nil
 	}
-	committed, err = l.session.End(kgo.PreTxnCommitFnContext(endCtx, cut(lanes)), kgo.TryCommit)
+	committed, err = l.session.End(kgo.PreTxnCommitFnContext(endCtx, l.cut(lanes)), kgo.TryCommit)
 	if err != nil {
 		l.cfg.Metrics.dropped("end")
 		return false, fmt.Errorf("commit transaction: %w", err)
@@ -178,8 +179,8 @@ func (l *life) aborted(ctx context.Context, outcome string, failure error) {
 }
 
 // cut makes the commit end where the lanes stopped, which may be short of what was polled.
-func cut(lanes []*lane) func(*kmsg.TxnOffsetCommitRequest) error {
-	next := make(map[place]kgo.EpochOffset, len(lanes))
+func (l *life) cut(lanes []*lane) func(*kmsg.TxnOffsetCommitRequest) error {
+	next := maps.Clone(l.markers)
 	for _, lane := range lanes {
 		if flaw.Planted(flaw.PrefixSkipped) {
 			lane.stop = len(lane.records)

@@ -18,9 +18,10 @@ type life struct {
 	*Relay
 	session *kgo.GroupTransactSession
 	topics  []string
-	asked   time.Time           // when Inboxes was last asked
-	holds   map[place]time.Time // partitions that are not fetched, and until when
-	stopped map[place]bool      // those of them whose next offset is gone
+	asked   time.Time                 // when Inboxes was last asked
+	holds   map[place]time.Time       // partitions that are not fetched, and until when
+	stopped map[place]bool            // those of them whose next offset is gone
+	markers map[place]kgo.EpochOffset // where the client has come to by markers of transactions alone; the next commit takes it along
 	commits int
 }
 
@@ -39,7 +40,7 @@ func (r *Relay) live(ctx context.Context) (progress bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	l := &life{Relay: r, session: session, topics: topics, asked: time.Now(), holds: map[place]time.Time{}, stopped: map[place]bool{}}
+	l := &life{Relay: r, session: session, topics: topics, asked: time.Now(), holds: map[place]time.Time{}, stopped: map[place]bool{}, markers: map[place]kgo.EpochOffset{}}
 	defer l.close()
 	// At once, not with the first record: until then a transaction that a former life left open holds readers and offsets.
 	if _, _, err := session.Client().ProducerID(ctx); err != nil {
@@ -176,6 +177,7 @@ func (l *life) fetchErrors(fetches kgo.Fetches) error {
 type lane struct {
 	place
 	records []*kgo.Record
+	end     kgo.EpochOffset // behind everything that was polled, markers of transactions included
 	inputs  []*Input
 	stop    int           // records before it are moved; from it on they wait
 	wait    time.Duration // how long
@@ -185,11 +187,24 @@ type lane struct {
 func (l *life) lanes(fetches kgo.Fetches) []*lane {
 	var lanes []*lane
 	fetches.EachPartition(func(p kgo.FetchTopicPartition) {
-		if len(p.Records) > 0 {
-			lanes = append(lanes, &lane{place: place{p.Topic, p.Partition}, records: p.Records, stop: len(p.Records)})
+		if len(p.Records) == 0 {
+			return
 		}
+		lane := &lane{place: place{p.Topic, p.Partition}, end: behind(p.Records[len(p.Records)-1])}
+		lane.records = slices.DeleteFunc(p.Records, func(r *kgo.Record) bool { return r.Attrs.IsControl() })
+		if lane.stop = len(lane.records); lane.stop == 0 {
+			l.markers[lane.place] = lane.end
+			return
+		}
+		delete(l.markers, lane.place)
+		lanes = append(lanes, lane)
 	})
 	return lanes
+}
+
+// behind is the offset after a record.
+func behind(r *kgo.Record) kgo.EpochOffset {
+	return kgo.EpochOffset{Epoch: r.LeaderEpoch, Offset: r.Offset + 1}
 }
 
 // positions puts the client back to what the broker has committed: after a transaction of which nobody can say how it
@@ -239,11 +254,14 @@ func (l *life) after(lanes []*lane) {
 	maps.DeleteFunc(l.unknown, func(_ int32, since time.Time) bool { return time.Since(since) > 10*l.cfg.UnknownAfter })
 }
 
-// next is the offset at which the lane goes on.
+// next is the offset at which the lane goes on. Where all of it is moved that is behind the markers too: an offset before them would lie
+// before everything that is kept, once retention has taken them.
 func (l *lane) next() kgo.EpochOffset {
-	if l.stop == 0 {
+	switch l.stop {
+	case len(l.records):
+		return l.end
+	case 0:
 		return kgo.EpochOffset{Epoch: l.records[0].LeaderEpoch, Offset: l.records[0].Offset}
 	}
-	last := l.records[l.stop-1]
-	return kgo.EpochOffset{Epoch: last.LeaderEpoch, Offset: last.Offset + 1}
+	return behind(l.records[l.stop-1])
 }

@@ -242,7 +242,7 @@ func (e *Engine) assigned(ctx context.Context, cl *kgo.Client, claims map[string
 }
 
 // place learns the committed offsets of a new assignment before its first fetch, and where a group that never committed
-// begins: at the start of the log. The leader epochs are left out: with one the client would look for truncation and, with
+// begins: at the start of the log. It is fetched from where the group has read to. The leader epochs are left out: with one the client would look for truncation and, with
 // no policy to reset to, stop where only an unclean election can have truncated.
 func (e *Engine) place(ctx context.Context, offsets map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
 	e.mu.Lock()
@@ -251,13 +251,17 @@ func (e *Engine) place(ctx context.Context, offsets map[string]map[int32]kgo.Off
 	if a == nil {
 		return offsets, nil
 	}
-	starts := map[string]bool{}
+	starts, claims := map[string]bool{}, map[string][]int32{}
 	for t, ps := range offsets {
-		for _, o := range ps {
-			if o.EpochOffset().Offset < 0 {
+		for p, o := range ps {
+			if claims[t] = append(claims[t], p); o.EpochOffset().Offset < 0 {
 				starts[t] = true
 			}
 		}
+	}
+	noted, err := stableOffsets(ctx, a.client, e.group, claims)
+	if err != nil {
+		return nil, err
 	}
 	names := make([]string, 0, len(starts))
 	for t := range starts {
@@ -265,7 +269,6 @@ func (e *Engine) place(ctx context.Context, offsets map[string]map[int32]kgo.Off
 	}
 	var start kadm.ListedOffsets
 	if len(names) > 0 {
-		var err error
 		if start, err = kadm.NewClient(a.client).ListStartOffsets(ctx, names...); err != nil {
 			return nil, fmt.Errorf("list where the inputs of group %s start: %w", e.group, err)
 		}
@@ -282,9 +285,13 @@ func (e *Engine) place(ctx context.Context, offsets map[string]map[int32]kgo.Off
 				}
 				at = s.Offset
 			}
-			ps[p] = kgo.NewOffset().At(at)
+			from := at
+			if n, ok := noted[tp{t, p}]; ok && n.at == at {
+				from = n.upTo
+			}
+			ps[p] = kgo.NewOffset().At(from)
 			if q := a.queues[tp{t, p}]; q != nil {
-				q.committed, q.follows = at, at
+				q.committed, q.follows, q.seen, q.noted = at, at, from, from
 			}
 		}
 	}

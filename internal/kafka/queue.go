@@ -12,6 +12,7 @@ type queue struct {
 	follows   int64 // offset after the last record handed on, the committed one before the first
 	end       int64 // of the log, as the last fetch told it
 	seen      int64 // offset after the last record or transaction marker that was polled
+	noted     int64 // where upTo stood when it was last committed
 	paused    bool  // franz-go does not fetch the partition: enough is waiting here
 	stopped   error // the partition cannot go on until an operator has looked
 }
@@ -31,8 +32,18 @@ func (q *queue) take() (follows int64) {
 	return follows
 }
 
+// upTo is where the group goes on once the open transaction has committed: behind the markers that follow its last record, when
+// everything that was polled is in it.
+func (q *queue) upTo() int64 {
+	if q.head < len(q.records) {
+		return q.follows
+	}
+	return max(q.follows, q.seen)
+}
+
 // commit forgets what the transaction had.
 func (q *queue) commit() {
+	q.noted = max(q.noted, q.upTo())
 	if q.head == 0 {
 		return
 	}

@@ -9,7 +9,8 @@ import (
 )
 
 // TestQueue: over random takes, commits, aborts and answers of the broker, every record is handed on in order, and after an
-// abort again from the committed offset on; each names the offset that the one before it left.
+// abort again from the committed offset on; each names the offset that the one before it left. What is noted beside a commit reaches over
+// every marker that was polled, and never over a record that is not handed on.
 func TestQueue(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		q := &queue{committed: 5, follows: 5}
@@ -18,12 +19,16 @@ func TestQueue(t *testing.T) {
 		taken := 0
 		follows := int64(5)
 		for range rapid.IntRange(1, 200).Draw(t, "steps") {
-			switch rapid.IntRange(0, 5).Draw(t, "what") {
+			switch rapid.IntRange(0, 6).Draw(t, "what") {
+			case 6: // markers alone
+				next += int64(rapid.IntRange(1, 2).Draw(t, "markers"))
+				q.seen = next
 			case 0, 1:
 				next += int64(rapid.IntRange(0, 2).Draw(t, "gap")) // markers
 				q.records = append(q.records, &kgo.Record{Offset: next})
 				offsets = append(offsets, next)
 				next++
+				q.seen = next
 			case 2, 3:
 				r := q.next()
 				if (r == nil) != (taken == len(offsets)) {
@@ -59,8 +64,30 @@ func TestQueue(t *testing.T) {
 				}
 				taken, follows = 0, at
 			}
+			want := follows
+			if taken == len(offsets) {
+				want = max(follows, q.seen)
+			}
+			if got := q.upTo(); got != want {
+				t.Fatalf("read up to %d, want %d: %d of %v are taken, %d follows", got, want, taken, offsets, follows)
+			}
 		}
 	})
+}
+
+func TestReadUpTo(t *testing.T) {
+	for _, test := range []struct {
+		at       int64
+		metadata string
+		want     int64
+	}{
+		{5, note(5, 9), 9}, {5, note(5, 5), 5}, {0, note(0, 1), 1}, {1 << 40, note(1<<40, 1<<41), 1 << 41},
+		{5, "", 5}, {6, note(5, 9), 6}, {4, note(5, 9), 4}, {5, note(5, 4), 5}, {5, `{"sent":5}`, 5}, {5, "5 read up to", 5}, {5, "5 read up to nine", 5}, {-1, "", -1},
+	} {
+		if got := ReadUpTo(test.at, test.metadata); got != test.want {
+			t.Errorf("%d with %q: %d, want %d", test.at, test.metadata, got, test.want)
+		}
+	}
 }
 
 func TestQueueStopped(t *testing.T) {

@@ -158,19 +158,19 @@ func (s *session) end(b *batch) error {
 	if age := b.age(); age >= e.cfg.LeaseAge {
 		return s.abort(b, "lease", fmt.Errorf("the tables were last confirmed %s ago, want less than %s", age.Round(time.Millisecond), e.cfg.LeaseAge))
 	}
-	offsets := s.offsets(b)
+	offsets, notes := s.offsets(b)
 	who := s.a.member
 	ctx, cancel = context.WithTimeout(context.Background(), endTimeout)
 	defer cancel()
 	if !b.wrote.Load() { // nothing to be atomic with
-		if err := b.prod.commitOffsets(ctx, who, offsets); err != nil {
+		if err := b.prod.commitOffsets(ctx, who, offsets, notes); err != nil {
 			s.giveBack(b, "offsets", err)
 			return s.refused(err)
 		}
 		s.committed(b)
 		return nil
 	}
-	if err := b.prod.addOffsets(ctx, who, offsets, nil); err != nil {
+	if err := b.prod.addOffsets(ctx, who, offsets, notes); err != nil {
 		if aerr := s.abort(b, "offsets", err); aerr != nil {
 			return aerr
 		}

@@ -192,8 +192,8 @@ func (p *producer) addOffsets(ctx context.Context, m member, offsets map[string]
 	return nil
 }
 
-// commitOffsets commits offsets outside a transaction, for a batch that wrote nothing.
-func (p *producer) commitOffsets(ctx context.Context, m member, offsets map[string]map[int32]int64) error {
+// commitOffsets commits offsets outside a transaction, for a batch that wrote nothing, each with its note, if it has one.
+func (p *producer) commitOffsets(ctx context.Context, m member, offsets map[string]map[int32]int64, notes map[tp]string) error {
 	req := kmsg.NewPtrOffsetCommitRequest()
 	req.Group, req.Generation, req.MemberID, req.InstanceID = p.group, m.generation, m.id, &m.instance
 	for topic, ps := range offsets {
@@ -202,6 +202,9 @@ func (p *producer) commitOffsets(ctx context.Context, m member, offsets map[stri
 		for p, o := range ps {
 			part := kmsg.NewOffsetCommitRequestTopicPartition()
 			part.Partition, part.Offset, part.LeaderEpoch = p, o, -1
+			if note, ok := notes[tp{topic, p}]; ok {
+				part.Metadata = &note
+			}
 			t.Partitions = append(t.Partitions, part)
 		}
 		req.Topics = append(req.Topics, t)

@@ -242,8 +242,9 @@ func (e *Engine) assigned(ctx context.Context, cl *kgo.Client, claims map[string
 }
 
 // place learns the committed offsets of a new assignment before its first fetch, and where a group that never committed
-// begins: at the start of the log. It is fetched from where the group has read to. The leader epochs are left out: with one the client would look for truncation and, with
-// no policy to reset to, stop where only an unclean election can have truncated.
+// begins: at the start of the log. That is also where it goes on when the committed offset is not kept any more, but nothing behind it was
+// lost by that (ReadUpTo). The leader epochs are left out: with one the client would look for truncation and, with no policy to reset to,
+// stop where only an unclean election can have truncated.
 func (e *Engine) place(ctx context.Context, offsets map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
 	e.mu.Lock()
 	a := e.assignment
@@ -251,17 +252,23 @@ func (e *Engine) place(ctx context.Context, offsets map[string]map[int32]kgo.Off
 	if a == nil {
 		return offsets, nil
 	}
-	starts, claims := map[string]bool{}, map[string][]int32{}
+	claims := map[string][]int32{}
 	for t, ps := range offsets {
-		for p, o := range ps {
-			if claims[t] = append(claims[t], p); o.EpochOffset().Offset < 0 {
-				starts[t] = true
-			}
+		for p := range ps {
+			claims[t] = append(claims[t], p)
 		}
 	}
 	noted, err := stableOffsets(ctx, a.client, e.group, claims)
 	if err != nil {
 		return nil, err
+	}
+	starts := map[string]bool{}
+	for t, ps := range offsets {
+		for p, o := range ps {
+			if at := o.EpochOffset().Offset; at < 0 || noted[tp{t, p}].upTo > at {
+				starts[t] = true
+			}
+		}
 	}
 	names := make([]string, 0, len(starts))
 	for t := range starts {
@@ -278,20 +285,25 @@ func (e *Engine) place(ctx context.Context, offsets map[string]map[int32]kgo.Off
 	for t, ps := range offsets {
 		for p, o := range ps {
 			at := o.EpochOffset().Offset
-			if at < 0 {
+			from, n := at, noted[tp{t, p}]
+			if n.at != at {
+				n.upTo = at
+			}
+			if at < 0 || n.upTo > at {
 				s, ok := start.Lookup(t, p)
 				if !ok || s.Err != nil {
 					return nil, fmt.Errorf("list where %s/%d starts: %w", t, p, errors.Join(s.Err, errors.New("no answer")))
 				}
-				at = s.Offset
-			}
-			from := at
-			if n, ok := noted[tp{t, p}]; ok && n.at == at {
-				from = n.upTo
+				switch {
+				case at < 0:
+					at, from, n.upTo = s.Offset, s.Offset, s.Offset
+				case at < s.Offset && s.Offset <= n.upTo:
+					from = s.Offset
+				}
 			}
 			ps[p] = kgo.NewOffset().At(from)
 			if q := a.queues[tp{t, p}]; q != nil {
-				q.committed, q.follows, q.seen, q.noted = at, at, from, from
+				q.committed, q.follows, q.noted = at, at, n.upTo
 			}
 		}
 	}

@@ -8,9 +8,9 @@ import (
 // lagEvery is how often a session tells how far behind it is.
 const lagEvery = time.Second
 
-// showLag sets how many partitions have stopped, and the lag of each input partition: how many records its log has beyond what the group has committed, by the end
-// that the last fetch told (a partition whose fetches are paused shows less than it has), and how long ago the oldest of
-// them that is here was written.
+// showLag sets how many partitions have stopped, and the lag of each input partition: how many records its log has beyond what the
+// group has committed, by the end that the last fetch told (a partition whose fetches are paused shows less than it has), and how long
+// ago the oldest of them that is here was written.
 func (s *session) showLag(now time.Time) {
 	m := s.e.cfg.Metrics
 	if m == nil || now.Sub(s.lagShown) < lagEvery {

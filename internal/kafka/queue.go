@@ -38,12 +38,12 @@ func (q *queue) upTo() int64 {
 	if q.head < len(q.records) {
 		return q.follows
 	}
-	return max(q.follows, q.seen)
+	return max(q.follows, q.seen, q.noted)
 }
 
 // commit forgets what the transaction had.
 func (q *queue) commit() {
-	q.noted = max(q.noted, q.upTo())
+	q.noted = q.upTo()
 	if q.head == 0 {
 		return
 	}

@@ -66,7 +66,7 @@ func TestQueue(t *testing.T) {
 			}
 			want := follows
 			if taken == len(offsets) {
-				want = max(follows, q.seen)
+				want = max(follows, q.seen, q.noted)
 			}
 			if got := q.upTo(); got != want {
 				t.Fatalf("read up to %d, want %d: %d of %v are taken, %d follows", got, want, taken, offsets, follows)

@@ -79,6 +79,9 @@ func (g *group) once(ctx context.Context) error {
 		Runs: g.def.Name == topology.Router.Name, TxnTimeout: n.cfg.TxnTimeout, Session: n.cfg.Session, Ready: ready, Changed: changed, Due: due, Failed: n.outlets.failed,
 		Pack:      map[string]kafka.Pack{topology.TableTopic(topology.Consent.Name): n.consents.Pack},
 		Committed: g.committed(), Logger: n.log, Metrics: n.metrics.engine}
+	if g.def.Name == topology.Router.Name {
+		cfg.Trail.Topic, cfg.Trail.Own = topology.Decisions.Name, g.decidedHere
+	}
 	if g.def.Name == topology.Delivery.Name {
 		cfg.Changed = n.webhooks.changed(v.Changed)
 	}
@@ -112,6 +115,12 @@ func (g *group) once(ctx context.Context) error {
 		return err
 	}
 	return errors.New("goka's processor ended without an error")
+}
+
+// decidedHere says whether a record of audit-decisions is a decision of the group's.
+func (g *group) decidedHere(r *kgo.Record) bool {
+	d, err := g.node.records.Decision.Decode(r.Value)
+	return err == nil && d.Kind == g.def.Name
 }
 
 // committed is kafka.GroupConfig.Committed; nil where nobody wants to know.

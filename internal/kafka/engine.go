@@ -49,6 +49,12 @@ type GroupConfig struct {
 	// Committed is told of what a transaction that has just committed handled of an input partition: records in their order, which
 	// are the engine's, and when the transaction began. It must not block. nil: nobody.
 	Committed func(records []*kgo.Record, began time.Time)
+	// Trail says by what a group without a table of its own knows that it has handled records of a partition before: records in the
+	// partition of that number of a topic that it writes. The zero value: by nothing.
+	Trail struct {
+		Topic string
+		Own   func(*kgo.Record) bool // whether the group has written it
+	}
 	// Failed is told of an output that could not be written, before its transaction is tried again. nil: nobody.
 	Failed func(topic string, size int, err error)
 	// HoldTable is a fault for tests: table partitions for which it is true are not read. nil: none.
@@ -251,6 +257,12 @@ func (e *Engine) place(ctx context.Context, offsets map[string]map[int32]kgo.Off
 	e.mu.Unlock()
 	if a == nil {
 		return offsets, nil
+	}
+	if err := e.forgotten(ctx, a.client, offsets); err != nil {
+		if errors.Is(err, errForgotten) {
+			e.fail(err)
+		}
+		return nil, err
 	}
 	claims := map[string][]int32{}
 	for t, ps := range offsets {
